@@ -53,7 +53,7 @@ class FrameSource(Protocol):
         """
 
     def close(self) -> None:
-        """Release the device or file. Allowed from another thread, and twice."""
+        """Release the device or file; the thread that reads calls it. Twice is allowed."""
 
     def __enter__(self) -> FrameSource: ...
 

@@ -41,19 +41,13 @@ _DTYPES = {
     "LongStorage": "<i8",
     "BoolStorage": "|b1",
 }
-_TUPLES = frozenset("TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_TUPLE".split())
-_MEMO_WRITES = frozenset("BINPUT LONG_BINPUT".split())
-# what pickle protocol 2 needs for nested dicts, lists, tuples, strings and numbers; no protocol 4 or 5 opcode,
-# whose length prefixes make the C unpickler allocate before it reads
-_OPCODES = (
-    _TUPLES
-    | _MEMO_WRITES
-    | frozenset(
-        """PROTO STOP MARK GLOBAL REDUCE BUILD BINPERSID BINGET LONG_BINGET NONE NEWTRUE NEWFALSE
-        BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE EMPTY_DICT EMPTY_LIST SETITEM SETITEMS APPEND
-        APPENDS""".split()
-    )
-)
+_TUPLES = {"EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"}
+_MEMO_WRITES = {"BINPUT", "LONG_BINPUT"}
+_LITERALS = {"NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE"}
+_CONTAINERS = {"EMPTY_DICT", "EMPTY_LIST", "SETITEM", "SETITEMS", "APPEND", "APPENDS"}
+_CONTROL = {"PROTO", "STOP", "MARK", "BINGET", "LONG_BINGET", "GLOBAL", "REDUCE", "BUILD", "BINPERSID"}
+# protocol 2 only: the length prefixes of later protocols make the C unpickler allocate before it reads
+_OPCODES = _TUPLES | _MEMO_WRITES | _LITERALS | _CONTAINERS | _CONTROL
 _DAMAGE = (
     pickle.UnpicklingError,
     zipfile.BadZipFile,
@@ -119,7 +113,7 @@ class _TensorView:
             return np.zeros(self.shape, dtype)
         flat = np.frombuffer(buffer, dtype, offset=self.offset * dtype.itemsize)
         strides = [step * dtype.itemsize for step in self.strides]
-        return np.lib.stride_tricks.as_strided(flat, self.shape, strides).copy()
+        return np.array(np.lib.stride_tricks.as_strided(flat, self.shape, strides))
 
 
 class _RebuildTensor:
@@ -142,18 +136,19 @@ class _RebuildParameter:
         return data
 
 
+_GLOBALS: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("torch._utils", "_rebuild_tensor_v2"): _RebuildTensor(),
+    ("torch._utils", "_rebuild_parameter"): _RebuildParameter(),
+    **{("torch", storage): storage for storage in _DTYPES},
+}
+
+
 class _StateDictUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        match module, name:
-            case "collections", "OrderedDict":
-                return OrderedDict
-            case "torch._utils", "_rebuild_tensor_v2":
-                return _RebuildTensor()
-            case "torch._utils", "_rebuild_parameter":
-                return _RebuildParameter()
-            case "torch", storage if storage in _DTYPES:
-                return storage
-        _refuse(f"it asks for {module}.{name}, which no state dict needs")
+        if (module, name) not in _GLOBALS:
+            _refuse(f"it asks for {module}.{name}, which no state dict needs")
+        return _GLOBALS[module, name]
 
     def persistent_load(self, pid: Any) -> _Storage:
         # ("storage", type, key, device, elements), and in the legacy format a sixth: None unless a view
@@ -172,7 +167,7 @@ class _StateDictUnpickler(pickle.Unpickler):
 def read_state_dict(path: Path) -> Tensors:
     """Read every tensor of a state dict.
 
-    path: a file written by `torch.save(model.state_dict(), path)`, zip (PyTorch 1.6 and later) or legacy format.
+    path: a file written by `torch.save(model.state_dict(), path)`, in the zip or the legacy format.
 
     Returns: tensor name -> array, in the file's order, C-contiguous, little-endian, PyTorch's axis order.
 

@@ -1,0 +1,125 @@
+"""Sources that lie on disk: a video, one photo, a folder of photos. Every frame of them counts."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import cv2
+
+from device.cameras.base import Closing, Frame
+from device.contract import ColourOrder
+from device.errors import CameraError, PhotoError
+from device.preprocess import PHOTO_SUFFIXES, Pixels, decode
+
+
+class VideoFile(Closing):
+    """A video file, as fast as it is read. Implements ``FrameSource``.
+
+    Raises:
+        CameraError: no such file, or no video that the built-in FFmpeg can read.
+    """
+
+    live = False
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise CameraError(f"{path}: no such file")
+        # A small picture does not need a decoder thread per core; they would compete with the model for cores.
+        self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+        if not self._capture.isOpened():
+            raise CameraError(f"{path}: not a video that can be read; convert it to H.264 in MP4")
+        self._path = path
+        self._index = 0
+
+    def read(self) -> Frame | None:
+        """See ``FrameSource.read``. A file that is cut short ends early, as players show it."""
+        start = time.perf_counter()
+        ok, pixels = self._capture.read()
+        if not ok:
+            if self._index == 0:
+                raise CameraError(f"{self._path}: the video holds no frame that can be read")
+            return None
+        self._index += 1
+        return _frame(pixels, self._index - 1, start, self._path.name)
+
+    def close(self) -> None:
+        """See ``FrameSource.close``."""
+        self._capture.release()
+
+    def __enter__(self) -> VideoFile:
+        return self
+
+
+class PhotoFiles(Closing):
+    """Photos in the order given. Implements ``FrameSource``.
+
+    One that cannot be decoded is passed over and kept in ``skipped`` with the reason.
+
+    Args:
+        paths: the photos.
+        root: what frame names are relative to.
+    """
+
+    live = False
+
+    def __init__(self, paths: list[Path], root: Path) -> None:
+        self._paths = paths
+        self._root = root
+        self._index = 0
+        self.skipped: dict[str, str] = {}
+
+    def read(self) -> Frame | None:
+        """See ``FrameSource.read``.
+
+        Raises:
+            CameraError: the last photo has come and none could be decoded.
+        """
+        while self._index < len(self._paths):
+            path = self._paths[self._index]
+            index, self._index = self._index, self._index + 1
+            start = time.perf_counter()
+            try:
+                return _frame(decode(path.read_bytes()), index, start, str(path.relative_to(self._root)))
+            except (PhotoError, OSError) as err:
+                self.skipped[str(path)] = str(err)
+        if len(self.skipped) == len(self._paths):
+            path, reason = next(iter(self.skipped.items()))
+            raise CameraError(f"none of {len(self._paths)} photo(s) can be read; {path}: {reason}")
+        return None
+
+    def __enter__(self) -> PhotoFiles:
+        return self
+
+
+def open_photo(path: Path) -> PhotoFiles:
+    """One photo as a source of one frame."""
+    return PhotoFiles([path], path.parent)
+
+
+def open_folder(folder: Path) -> PhotoFiles:
+    """All photos under a folder, sub-folders too, in the order of their names.
+
+    Raises:
+        CameraError: it holds none.
+    """
+    paths = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in PHOTO_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
+    if not paths:
+        raise CameraError(f"{folder}: no photos in it; expected files such as {', '.join(sorted(PHOTO_SUFFIXES)[:4])}")
+    return PhotoFiles(paths, folder)
+
+
+def _frame(pixels: Pixels, index: int, start: float, name: str) -> Frame:
+    return Frame(
+        pixels=pixels,
+        order=ColourOrder.BGR,
+        index=index,
+        captured_at=time.time(),
+        captured_monotonic=time.monotonic(),
+        decode_ms=(time.perf_counter() - start) * 1e3,
+        name=name,
+    )

@@ -1,0 +1,50 @@
+"""What every command shares: JSON on standard output, progress and words on standard error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+# Faster than this needs no bar.
+_BAR_DELAY_S = 1.0
+
+
+def say(text: str) -> None:
+    """A line for the person at the terminal, on standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def emit_json(result: Any) -> None:
+    """The one JSON object of a command that was called with ``--json``."""
+    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def progress(items: Iterable[T], label: str, total: int | None = None, unit: str = "it") -> Iterable[T]:
+    """Iterate with a bar on standard error, when that is a terminal and it takes longer than a second."""
+    return progress_bar(items, label, total, unit)  # type: ignore[no-any-return]
+
+
+def progress_bar(items: Iterable[Any] | None, label: str, total: int | None, unit: str = "it") -> Any:
+    """The bar itself, for work that is not an iteration: call ``update(n)`` and ``close()``."""
+    from tqdm import tqdm
+
+    return tqdm(
+        items, desc=label, total=total, unit=unit, delay=_BAR_DELAY_S, file=sys.stderr, disable=None, leave=False,
+        dynamic_ncols=True, smoothing=0.1,
+    )
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns padded to their widest cell; the first is left-aligned, numbers to the right."""
+    cells = [list(header), *[list(row) for row in rows]]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    align: list[Callable[[str, int], str]] = [str.ljust, *[str.rjust] * (len(header) - 1)]
+    lines = ["  ".join(fit(cell, width) for fit, cell, width in zip(align, row, widths, strict=True)) for row in cells]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(line.rstrip() for line in lines)

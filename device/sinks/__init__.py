@@ -1,0 +1,6 @@
+"""Sinks: one URI gives one Sink."""
+
+from device.sinks.base import Sink, SinkGone
+from device.sinks.uri import open_sink
+
+__all__ = ["Sink", "SinkGone", "open_sink"]

@@ -1,0 +1,61 @@
+"""One JSON object a line, to standard output or appended to a file."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from device.errors import SinkError
+from device.prediction import Prediction
+from device.sinks.base import SinkGone
+
+
+
+class JsonLinesSink:
+    """Implements ``Sink``. Every line is flushed, so that a reader sees it at once.
+
+    Args:
+        stream: binary and writable; closed at the end unless it is standard output.
+        name: for messages.
+    """
+
+    def __init__(self, stream: IO[bytes], name: str) -> None:
+        self._stream = stream
+        self._name = name
+        self._encoder = msgspec.json.Encoder()
+
+    def write(self, prediction: Prediction) -> None:
+        """See ``Sink.write``. Fields are those of ``Prediction``; ``top`` is a list of [class, probability]."""
+        try:
+            self._stream.write(self._encoder.encode(prediction) + b"\n")
+            self._stream.flush()
+        except BrokenPipeError as err:
+            raise SinkGone from err
+        except OSError as err:
+            raise SinkError(f"{self._name}: {err.strerror}; free some space or name another place") from err
+
+    def close(self) -> None:
+        """See ``Sink.close``."""
+        if self._stream is not sys.stdout.buffer:
+            with suppress(OSError):  # every line was flushed; nothing can be lost here
+                self._stream.close()
+
+
+def open_jsonl(target: str) -> JsonLinesSink:
+    """``-`` is standard output, anything else a file that is appended to.
+
+    Raises:
+        SinkError: the file cannot be written.
+    """
+    if target == "-":
+        return JsonLinesSink(sys.stdout.buffer, "standard output")
+    if not target:
+        raise SinkError("jsonl: has no target; expected jsonl:- or jsonl:FILE")
+    try:
+        return JsonLinesSink(Path(target).open("ab"), target)  # noqa: SIM115 - the sink closes it
+    except OSError as err:
+        raise SinkError(f"{target}: {err.strerror}; name a file in a folder that exists and can be written") from err

@@ -1,0 +1,1 @@
+"""Sub-commands of ``edgegraft``, found through the entry-point group ``edgegraft.commands``."""
