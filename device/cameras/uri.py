@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 
 from device.cameras.base import FrameSource
 from device.cameras.files import VideoFile, open_folder, open_photo
-from device.cameras.scene import SceneCamera
+#SCENE from device.cameras.scene import SceneCamera
 from device.cameras.v4l2 import V4l2Camera
 from device.errors import CameraError
 from device.preprocess import PHOTO_SUFFIXES

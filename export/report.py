@@ -1,0 +1,42 @@
+"""The report page: one HTML file that needs nothing else, written into the Run and the Bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from pipeline.metrics import Scores
+from pipeline.run import RunRecord
+
+if TYPE_CHECKING:
+    from export.build import Outcome
+
+_TEMPLATE = "report.html"
+
+
+def render_report(
+    record: RunRecord, float_score: Scores, outcomes: Sequence[Outcome], max_drop_points: float
+) -> bytes:
+    """Fill the page.
+
+    Args:
+        record: of the run; names in it come from folders and are escaped.
+        float_score: of the float model on validation.
+        outcomes: every variant, the excluded ones with their reason.
+        max_drop_points: the budget that they were judged by.
+
+    Returns:
+        UTF-8 HTML.
+    """
+    # autoescape: class names are folder names and may hold anything.
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    most = max((max(row) for row in float_score.confusion), default=1)
+    page = environment.get_template(_TEMPLATE).render(
+        record=record, float_score=float_score, outcomes=outcomes, max_drop_points=max_drop_points, most=most
+    )
+    return page.encode()

@@ -1,0 +1,50 @@
+"""TFLite files for LiteRT."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from export.convert import FloatModel, with_full_range
+from export.errors import ConversionError
+from export.recipe import Recipe
+
+
+def convert_tflite(model: FloatModel, recipe: Recipe, calibration: NDArray[np.uint8]) -> bytes:
+    """Convert to a file with uint8 pixels in and probabilities out (float32, or uint8 for int8 recipes).
+
+    Args:
+        model: the trained classifier.
+        recipe: FLOAT32, or STATIC_INT8: weights per channel and activations per tensor, all integer.
+        calibration: (n, height, width, 3) uint8 RGB, from train only.
+
+    Raises:
+        ConversionError: the converter refused.
+    """
+    quantised = recipe is Recipe.STATIC_INT8
+    # The integer converter quantises the input itself and wants to see it as float.
+    function = model.function(tf.float32 if quantised else tf.uint8)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], model.model)
+    if quantised:
+        _make_integer(converter, calibration)
+    try:
+        return bytes(converter.convert())
+    except Exception as err:  # the converter raises what its MLIR passes give it
+        raise ConversionError(f"TFLite {recipe.value}: {str(err).strip().splitlines()[0]}; see log.txt in the run") from err
+
+
+def _make_integer(converter: Any, calibration: NDArray[np.uint8]) -> None:
+    def photos() -> Iterator[list[NDArray[np.float32]]]:
+        for pixels in with_full_range(calibration):
+            yield [pixels[np.newaxis].astype(np.float32)]
+
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = photos
+    # No other operators: a float one left in between would be slow on a CPU and refused by an accelerator.
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = tf.uint8
+    converter.inference_output_type = tf.uint8

@@ -1,0 +1,131 @@
+"""Cutting the classifier where fine-tuning starts, and running the frozen part once.
+
+The lower part never changes while the upper is trained, so its activations are computed once per view and kept
+on disk; training epochs pay for the upper part only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+from numpy.typing import NDArray
+
+from pipeline.augment import AugmentConfig, augment
+from pipeline.backbones import Normalisation
+from pipeline.model import normalise
+
+_BATCH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class CutClassifier:
+    """A classifier in two parts that share its weights.
+
+    Attributes:
+        lower: normalised pixels -> activations at the cut; frozen.
+        upper: activations -> probabilities.
+        features: activations -> pooled features, what the head sees.
+    """
+
+    lower: tf_keras.Model
+    upper: tf_keras.Model
+    features: tf_keras.Model
+
+
+def cut(classifier: tf_keras.Model, first_upper_layer: str, last_feature_layer: str) -> CutClassifier:
+    """Cut a flat classifier before a layer.
+
+    Args:
+        classifier: from ``build_classifier``.
+        first_upper_layer: everything computed from this layer's input on is the upper part; nothing after it may
+            use a tensor from before it.
+        last_feature_layer: whose output the head classifies.
+    """
+    tensor = classifier.get_layer(first_upper_layer).input
+    start = tf_keras.layers.Input(tensor.shape[1:], name="cut")
+    replayed = {id(tensor): start}
+    names = [layer.name for layer in classifier.layers]
+    for layer in classifier.layers[names.index(first_upper_layer) :]:
+        inputs = layer.input if isinstance(layer.input, list) else [layer.input]
+        known = [replayed[id(item)] for item in inputs]
+        replayed[id(layer.output)] = layer(known if isinstance(layer.input, list) else known[0])
+    pooled = replayed[id(classifier.get_layer(last_feature_layer).output)]
+    return CutClassifier(
+        lower=tf_keras.Model(classifier.input, tensor),
+        upper=tf_keras.Model(start, replayed[id(classifier.output)]),
+        features=tf_keras.Model(start, pooled),
+    )
+
+
+class ViewStore:
+    """Activations of the lower part for several views of each photo, as float16 in a file.
+
+    View 0 is the photo as the board would see it, the others are random.
+
+    Args:
+        path: of the file; it is replaced.
+        views: how many.
+        photos: how many.
+        shape: of one activation.
+    """
+
+    def __init__(self, path: Path, views: int, photos: int, shape: tuple[int, ...]) -> None:
+        self.activations: Any = np.lib.format.open_memmap(path, "w+", np.float16, (views, photos, *shape))
+
+    def fill(
+        self,
+        lower: tf_keras.Model,
+        pixels: NDArray[np.uint8],
+        normalisation: Normalisation,
+        config: AugmentConfig,
+        seed: int,
+        on_photos: Callable[[int], None],
+    ) -> None:
+        """Run the lower part over every view of every photo.
+
+        Args:
+            lower: of a CutClassifier.
+            pixels: (photos, height, width, 3) uint8 RGB.
+            normalisation: of the backbone.
+            config: distributions of the random views.
+            seed: of the random views.
+            on_photos: told how many views have been added.
+        """
+
+        @tf.function(reduce_retracing=True)
+        def activations(batch: Any, seed: Any, random: Any) -> Any:
+            views = tf.cond(random, lambda: augment(batch, seed, config), lambda: tf.cast(batch, tf.float32))
+            return tf.cast(lower(normalise(views, normalisation), training=False), tf.float16)
+
+        for view in range(len(self.activations)):
+            for start in range(0, len(pixels), _BATCH):
+                batch = tf.constant(pixels[start : start + _BATCH])
+                result = activations(batch, tf.constant([seed + view, start], tf.int32), tf.constant(view > 0))
+                self.activations[view, start : start + len(batch)] = result.numpy()
+                on_photos(len(batch))
+
+
+class Forward:
+    """A model as a function of arrays, in batches; traced once however often it is called.
+
+    Args:
+        model: its outputs are wanted as they are at the time of each call.
+    """
+
+    def __init__(self, model: tf_keras.Model) -> None:
+        @tf.function(reduce_retracing=True)
+        def forward(batch: Any) -> Any:
+            return model(tf.cast(batch, tf.float32), training=False)
+
+        self._forward = forward
+
+    def __call__(self, inputs: NDArray[np.float16]) -> NDArray[np.float32]:
+        """Outputs, float32, for (n, ...) inputs."""
+        starts = range(0, len(inputs), _BATCH)
+        return np.concatenate([self._forward(tf.constant(inputs[start : start + _BATCH])).numpy() for start in starts])

@@ -1,0 +1,193 @@
+"""The Run folder: everything that a training leaves behind, and enough for all that comes after.
+
+``run.json`` (config and results; written last, so its presence says that the run is complete), ``weights.h5``,
+``splits.csv`` (which photo was in which split), ``history.csv`` (every epoch), ``photos.npz`` (calibration and
+validation photos as the board would see them, so that an export needs no data folder), ``log.txt`` (what the
+libraries had to say).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from device.contract import ClassName, Contract, Decision, Fraction, PreprocessSpec, SplitRule
+from pipeline.errors import RunError
+
+RUN_SCHEMA = 1
+
+RECORD, WEIGHTS, SPLITS, HISTORY, PHOTOS, LOG = (
+    "run.json", "weights.h5", "splits.csv", "history.csv", "photos.npz", "log.txt"
+)  # fmt: skip
+
+
+class StageRecord(Contract):
+    """One stage of a training; ``photos_per_second`` counts views that went through the network."""
+
+    name: str
+    seconds: float
+    photos_per_second: float
+    epochs: int = 0
+    validation_accuracy: Fraction | None = None
+    kept: bool = True
+
+
+class PhotoCounts(Contract):
+    """Photos by split."""
+
+    train: int
+    validation: int
+    test: int
+
+
+class TestScore(Contract):
+    """Accuracy on the test split with its 95 % confidence interval."""
+
+    accuracy: Fraction
+    low: Fraction
+    high: Fraction
+    n: int
+
+
+class RunRecord(Contract):
+    """What ``run.json`` holds. ``left_out`` says which files of the folder were not used and why."""
+
+    schema: Annotated[int, Meta(ge=1)]
+    edgegraft_version: str
+    created: str
+    data: str
+    backbone: str
+    weights: str
+    seed: int
+    classes: tuple[ClassName, ...]
+    preprocess: PreprocessSpec
+    split: SplitRule
+    photos: PhotoCounts
+    photos_per_class: dict[str, int]
+    left_out: dict[str, str]
+    hyperparameters: dict[str, float | int | str | bool]
+    stages: tuple[StageRecord, ...]
+    seconds: float
+    decision: Decision
+    validation_accuracy: Fraction
+    test: TestScore
+
+
+@dataclass(frozen=True, slots=True)
+class ExportPhotos:
+    """Photos as the board would see them, kept for export.
+
+    Attributes:
+        calibration: (n, height, width, 3) uint8 RGB, from train only.
+        validation: (m, height, width, 3) uint8 RGB.
+        labels: (m,) int64, of ``validation``.
+    """
+
+    calibration: NDArray[np.uint8]
+    validation: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A complete Run folder."""
+
+    folder: Path
+    record: RunRecord
+
+    @property
+    def weights(self) -> Path:
+        """Keras weights of the whole classifier."""
+        return self.folder / WEIGHTS
+
+    def photos(self) -> ExportPhotos:
+        """The photos kept for export.
+
+        Raises:
+            RunError: they are missing or damaged.
+        """
+        path = self.folder / PHOTOS
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return ExportPhotos(arrays["calibration"], arrays["validation"], arrays["labels"])
+        except (OSError, ValueError, KeyError, EOFError) as err:
+            raise RunError(f"{path}: cannot be read ({err}); train again") from err
+
+
+def open_run(folder: Path) -> Run:
+    """Open a finished run.
+
+    Raises:
+        RunError: no such folder, not finished, or not to be read by this version.
+    """
+    path = folder / RECORD
+    if not folder.is_dir():
+        raise RunError(f"{folder}: no such run; 'edgegraft train PHOTOS --out {folder}' makes one")
+    if not path.is_file():
+        raise RunError(f"{folder}: holds no {RECORD}; the training did not finish: run it again")
+    try:
+        record = msgspec.json.decode(path.read_bytes(), type=RunRecord)
+    except msgspec.DecodeError as err:
+        raise RunError(f"{path}: {err}; train again with this version of edgegraft") from err
+    if record.schema != RUN_SCHEMA:
+        raise RunError(f"{path}: schema {record.schema}, this edgegraft reads {RUN_SCHEMA}; train again")
+    return Run(folder, record)
+
+
+def prepare_folder(folder: Path, overwrite: bool) -> None:
+    """Make the folder that a run goes into.
+
+    Raises:
+        RunError: a run, or something that is none, is in the way.
+    """
+    if (folder / RECORD).is_file() and not overwrite:
+        raise RunError(f"{folder}: holds a finished run; name another folder, or add --overwrite")
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder}: is a file; name a folder")
+    foreign = [path.name for path in folder.iterdir() if path.name not in _OWN] if folder.is_dir() else []
+    if foreign:
+        raise RunError(f"{folder}: holds other files ({', '.join(sorted(foreign)[:3])}); name a new or empty folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / RECORD).unlink(missing_ok=True)
+
+
+def save_record(folder: Path, record: RunRecord) -> Run:
+    """Write ``run.json``, atomically and last: now the run is complete."""
+    write_atomically(folder / RECORD, msgspec.json.format(msgspec.json.encode(record), indent=1))
+    return Run(folder, record)
+
+
+def save_photos(folder: Path, photos: ExportPhotos) -> None:
+    """Write ``photos.npz``, uncompressed."""
+    np.savez(folder / PHOTOS, calibration=photos.calibration, validation=photos.validation, labels=photos.labels)
+
+
+def save_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Write a table; file names are quoted as CSV asks."""
+    import csv
+
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace a file by the whole new content or not at all, also after a power cut."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(path)
+
+
+_OWN = {RECORD, WEIGHTS, SPLITS, HISTORY, PHOTOS, LOG, RECORD + ".partial", WEIGHTS + ".partial.h5", "report.html"}
