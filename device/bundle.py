@@ -15,7 +15,7 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,11 +103,11 @@ class Bundle:
         """
         arrays = _read_arrays(self.path, self.read(self.manifest.golden.file))
         spec, classes = self.manifest.preprocess, len(self.manifest.classes)
-        inputs = arrays.pop("inputs", np.empty(0))
+        inputs: NDArray[Any] = arrays.pop("inputs", np.empty(0))
         if inputs.dtype != np.uint8 or inputs.shape[1:] != (spec.height, spec.width, 3) or len(inputs) == 0:
             raise BundleError(f"{self.path}: golden inputs are {inputs.shape} {inputs.dtype}; {_REMEDY}")
         for variant in self.manifest.variants:
-            expected = arrays.get(variant.name, np.empty(0))
+            expected: NDArray[Any] = arrays.get(variant.name, np.empty(0))
             if expected.shape != (len(inputs), classes) or expected.dtype != np.float32:
                 raise BundleError(f"{self.path}: golden answers of '{variant.name}' are {expected.shape}; {_REMEDY}")
         return inputs, arrays
@@ -195,7 +195,9 @@ def _check_seal(path: Path, stream: BinaryIO) -> None:
     if start != _ZIP_START:
         raise BundleError(f"{path}: not a bundle; 'edgegraft export RUN --out FILE.egb' makes one")
     if not seal.startswith(_SEAL_PREFIX):
-        raise BundleError(f"{path}: the checksum at its end is missing, the file is cut short or was changed; {_REMEDY}")
+        raise BundleError(
+            f"{path}: the checksum at its end is missing, the file is cut short or was changed; {_REMEDY}"
+        )
     found = _sha256_of(stream, length)
     if seal[len(_SEAL_PREFIX) :] != found.encode():
         raise BundleError(f"{path}: the file's checksum does not match, it was damaged or changed; {_REMEDY}")
@@ -285,7 +287,7 @@ def _read_entry(archive: zipfile.ZipFile, name: str, size: int) -> bytes:
         raise BundleError(f"{archive.filename or 'bundle'}: {name} cannot be read ({err}); {_REMEDY}") from err
 
 
-def _read_arrays(path: Path, data: bytes) -> dict[str, NDArray[np.float32]]:
+def _read_arrays(path: Path, data: bytes) -> dict[str, NDArray[Any]]:
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}

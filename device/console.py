@@ -35,8 +35,16 @@ def progress_bar(items: Iterable[Any] | None, label: str, total: int | None, uni
     from tqdm import tqdm
 
     return tqdm(
-        items, desc=label, total=total, unit=unit, delay=_BAR_DELAY_S, file=sys.stderr, disable=None, leave=False,
-        dynamic_ncols=True, smoothing=0.1,
+        items,
+        desc=label,
+        total=total,
+        unit=unit,
+        delay=_BAR_DELAY_S,
+        file=sys.stderr,
+        disable=None,
+        leave=False,
+        dynamic_ncols=True,
+        smoothing=0.1,
     )
 
 

@@ -67,7 +67,7 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Base of everything that travels in a manifest."""
 
 
-class PreprocessSpec(Contract):
+class PreprocessSpec(Contract, frozen=True):
     """Everything that decides how a picture becomes the model's ``(height, width, 3) uint8``.
 
     ``fill`` is the letterbox colour in ``colour_order``.
@@ -81,7 +81,7 @@ class PreprocessSpec(Contract):
     fill: tuple[Byte, Byte, Byte] = (0, 0, 0)
 
 
-class TensorSpec(Contract):
+class TensorSpec(Contract, frozen=True):
     """A model's input or output as its runtime reports it; ``dtype`` is a numpy name such as ``uint8``."""
 
     name: str
@@ -89,7 +89,7 @@ class TensorSpec(Contract):
     dtype: str
 
 
-class FileEntry(Contract):
+class FileEntry(Contract, frozen=True):
     """A file of the bundle and what it must be to be used."""
 
     name: FileName
@@ -97,7 +97,7 @@ class FileEntry(Contract):
     size_bytes: Annotated[int, Meta(ge=1)]
 
 
-class Measured(Contract):
+class Measured(Contract, frozen=True):
     """What the export measured on validation photos, through the board's engine, against the float model.
 
     ``accuracy_low`` and ``accuracy_high`` bound the 95 % confidence interval; ``drop_points`` is the loss of
@@ -114,7 +114,7 @@ class Measured(Contract):
     mean_difference: Fraction
 
 
-class Variant(Contract):
+class Variant(Contract, frozen=True):
     """One executable form of the model. ``name`` is unique in its manifest, e.g. ``tflite-static-int8``."""
 
     name: FileName
@@ -126,7 +126,7 @@ class Variant(Contract):
     measured: Measured
 
 
-class Decision(Contract):
+class Decision(Contract, frozen=True):
     """How probabilities become an answer.
 
     ``temperature`` divides the logits (Guo et al. 2017, "On Calibration of Modern Neural Networks"): above 1
@@ -137,7 +137,7 @@ class Decision(Contract):
     unknown_threshold: Fraction = 0.0
 
 
-class SplitRule(Contract):
+class SplitRule(Contract, frozen=True):
     """Which photo belongs to which split, as a function of its content only; see ``pipeline.split``.
 
     With ``ready_made`` the folders ``train/``, ``val/`` and ``test/`` decide; ``resalted`` holds, for the few
@@ -151,7 +151,7 @@ class SplitRule(Contract):
     resalted: dict[str, int] = {}
 
 
-class Training(Contract):
+class Training(Contract, frozen=True):
     """Where the model comes from. Accuracy is the float model's on the test split."""
 
     backbone: str
@@ -164,7 +164,7 @@ class Training(Contract):
     edgegraft_version: str
 
 
-class Golden(Contract):
+class Golden(Contract, frozen=True):
     """Inputs with the answers that were right on the workstation; ``tolerance`` is in probability.
 
     Reference and optimised int8 kernels differ in the last place and layers pile that up, hence a tolerance.
@@ -174,7 +174,7 @@ class Golden(Contract):
     tolerance: Fraction = 0.1
 
 
-class Manifest(Contract):
+class Manifest(Contract, frozen=True):
     """The table of contents of a Bundle. ``variants`` come in the order of preference; ``created`` is ISO 8601."""
 
     schema: int

@@ -73,7 +73,9 @@ def _camera(device: Path) -> Finding:
     label = label_file.read_text().strip() if label_file.is_file() else "camera"
     if os.access(device, os.R_OK | os.W_OK):
         return Finding(str(device), label)
-    return Finding(str(device), f"{label}, no right to open it", False, "sudo usermod -aG video $USER, then log in again")
+    return Finding(
+        str(device), f"{label}, no right to open it", False, "sudo usermod -aG video $USER, then log in again"
+    )
 
 
 def _memory() -> Finding:

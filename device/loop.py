@@ -125,7 +125,9 @@ class LoopStats:
         return f"{text}; {self.correct} of {self.scored} right" if self.scored else text
 
 
-def predictions(camera: FrameSource, name: str, classifier: Classifier, limit: int | None = None) -> Iterator[Prediction]:
+def predictions(
+    camera: FrameSource, name: str, classifier: Classifier, limit: int | None = None
+) -> Iterator[Prediction]:
     """Classify a camera's frames as they come.
 
     Args:
@@ -189,9 +191,7 @@ def _read_into(camera: FrameSource, queue: FrameQueue) -> None:
             queue.end(err)
 
 
-def _prediction(
-    name: str, frame: Frame, classified: Classified, event: str | None, dropped: int
-) -> Prediction:
+def _prediction(name: str, frame: Frame, classified: Classified, event: str | None, dropped: int) -> Prediction:
     answer = classified.answer
     return Prediction(
         schema=PREDICTION_SCHEMA,

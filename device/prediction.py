@@ -91,7 +91,8 @@ def calibrate(probabilities: NDArray[np.float32], temperature: float) -> NDArray
         return probabilities
     logits = np.log(np.maximum(probabilities, _LEAST)) / temperature
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return (powers / powers.sum(axis=-1, keepdims=True)).astype(np.float32)
+    scaled: NDArray[np.float32] = (powers / powers.sum(axis=-1, keepdims=True)).astype(np.float32)
+    return scaled
 
 
 def decide(probabilities: NDArray[np.float32], classes: tuple[str, ...], decision: Decision) -> Answer:

@@ -55,7 +55,7 @@ def decode(data: bytes) -> Pixels:
         return _over_white(transparent)
     if picture is None:
         raise PhotoError("not a photo that can be read; convert it to JPEG or PNG")
-    return picture  # type: ignore[no-any-return]
+    return picture  # type: ignore[return-value]
 
 
 def preprocess(picture: Pixels, spec: PreprocessSpec, order: ColourOrder = ColourOrder.BGR) -> Pixels:
@@ -115,7 +115,8 @@ def _over_white(picture: NDArray[np.generic]) -> Pixels:
         picture = (picture >> 8).astype(np.uint8)  # type: ignore[operator]
     alpha = picture[..., 3:].astype(np.float32) / 255.0
     blended = picture[..., :3].astype(np.float32) * alpha + _WHITE * (1.0 - alpha)
-    return blended.round().astype(np.uint8)
+    whole: Pixels = blended.round().astype(np.uint8)
+    return whole
 
 
 def _centre_crop(picture: Pixels, aspect: float) -> Pixels:

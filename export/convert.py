@@ -59,6 +59,6 @@ def with_full_range(calibration: NDArray[np.uint8]) -> NDArray[np.uint8]:
     Args:
         calibration: (n, height, width, 3) uint8.
     """
-    stretched = calibration.copy()
+    stretched: NDArray[np.uint8] = calibration.copy()
     stretched[0, 0, 0], stretched[0, 0, 1] = 0, 255
     return stretched

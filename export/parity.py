@@ -60,7 +60,10 @@ def prove_variant(
 
 
 def measure(
-    answers: NDArray[np.float32], labels: NDArray[np.int64], reference: NDArray[np.float32], classes: tuple[str, ...]
+    answers: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    reference: NDArray[np.float32],
+    classes: tuple[str, ...],
 ) -> Measured:
     """Compare (n, classes) float32 probabilities with the float model's."""
     own, float_score = score(answers, labels, classes), score(reference, labels, classes)

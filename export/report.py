@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 _TEMPLATE = "report.html"
 
 
-def render_report(
-    record: RunRecord, float_score: Scores, outcomes: Sequence[Outcome], max_drop_points: float
-) -> bytes:
+def render_report(record: RunRecord, float_score: Scores, outcomes: Sequence[Outcome], max_drop_points: float) -> bytes:
     """Fill the page.
 
     Args:
@@ -33,7 +31,10 @@ def render_report(
     """
     # autoescape: class names are folder names and may hold anything.
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
     )
     most = max((max(row) for row in float_score.confusion), default=1)
     page = environment.get_template(_TEMPLATE).render(

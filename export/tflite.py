@@ -34,7 +34,9 @@ def convert_tflite(model: FloatModel, recipe: Recipe, calibration: NDArray[np.ui
     try:
         return bytes(converter.convert())
     except Exception as err:  # the converter raises what its MLIR passes give it
-        raise ConversionError(f"TFLite {recipe.value}: {str(err).strip().splitlines()[0]}; see log.txt in the run") from err
+        raise ConversionError(
+            f"TFLite {recipe.value}: {str(err).strip().splitlines()[0]}; see log.txt in the run"
+        ) from err
 
 
 def _make_integer(converter: Any, calibration: NDArray[np.uint8]) -> None:

@@ -26,7 +26,7 @@ class AugmentConfig:
     channel: float = 0.06  # gain of each channel on its own: the colour of the light
 
 
-def augment(images: Any, seed: Any, config: AugmentConfig = AugmentConfig()) -> Any:
+def augment(images: Any, seed: Any, config: AugmentConfig) -> Any:
     """Draw one random view of each photo.
 
     images: (B, H, W, 3) uint8 or float32 RGB, 0..255.

@@ -79,9 +79,7 @@ class PixelCache:
     def _cut_to_whole_rows(self) -> dict[str, int]:
         for path in (self._pixels, self._index):
             path.touch()
-        held = min(
-            self._pixels.stat().st_size // self._row_bytes, self._index.stat().st_size // (_DIGEST_LENGTH + 1)
-        )
+        held = min(self._pixels.stat().st_size // self._row_bytes, self._index.stat().st_size // (_DIGEST_LENGTH + 1))
         os.truncate(self._pixels, held * self._row_bytes)
         os.truncate(self._index, held * (_DIGEST_LENGTH + 1))
         return self.rows()

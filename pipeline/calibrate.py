@@ -27,9 +27,7 @@ def fit_decision(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) 
     calibrated = calibrate(probabilities, temperature)
     right = calibrated.max(axis=1)[calibrated.argmax(axis=1) == labels]
     threshold = float(np.quantile(right, _LOST_RIGHT_ANSWERS)) if len(right) else 0.0
-    return Decision(
-        temperature=round(temperature, 4), unknown_threshold=round(min(threshold, _HIGHEST_THRESHOLD), 4)
-    )
+    return Decision(temperature=round(temperature, 4), unknown_threshold=round(min(threshold, _HIGHEST_THRESHOLD), 4))
 
 
 def _negative_log_likelihood(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:

@@ -141,7 +141,9 @@ def check_unambiguous(root: Path, classes: tuple[str, ...], photos: Iterable[Pho
             pairs.append(f"{other.path.relative_to(root)} and {photo.path.relative_to(root)}")
     if pairs:
         more = f" and {len(pairs) - 5} more" if len(pairs) > 5 else ""
-        raise DatasetError(f"{root}: the same photo is in two classes: {'; '.join(pairs[:5])}{more}; remove the wrong one")
+        raise DatasetError(
+            f"{root}: the same photo is in two classes: {'; '.join(pairs[:5])}{more}; remove the wrong one"
+        )
 
 
 def _ready_made_splits(root: Path) -> dict[Split, Path]:

@@ -53,7 +53,9 @@ class _Labelled:
     labels: NDArray[np.int64]
 
 
-def evaluate(source: Path, data: Path, split: Split | None, progress: Progress = lambda items, label: items) -> Evaluation:
+def evaluate(
+    source: Path, data: Path, split: Split | None, progress: Progress = lambda items, label: items
+) -> Evaluation:
     """Measure a Run's float model or every variant of a Bundle.
 
     Args:
@@ -118,7 +120,9 @@ def _load(
     listing = list_folder(data)
     foreign = sorted(set(listing.classes) - set(classes))
     if foreign:
-        raise DatasetError(f"{data}: the model does not know {', '.join(foreign)}; its classes are {', '.join(classes)}")
+        raise DatasetError(
+            f"{data}: the model does not know {', '.join(foreign)}; its classes are {', '.join(classes)}"
+        )
     cache = PixelCache(cache_root(), spec)
     dataset = ingest(listing, cache, spec)
     photos: tuple[Photo, ...] = dataset.photos if split is None else assign(dataset, rule)[split]
@@ -130,4 +134,3 @@ def _load(
 
 def _name(split: Split | None) -> str:
     return split.value if split else "all"
-

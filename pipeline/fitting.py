@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,15 @@ from pipeline.features import Forward, ViewStore, cut
 from pipeline.model import LOGITS, POOL, build_classifier
 from pipeline.run import StageRecord
 from pipeline.stages import (
-    Epoch, Examples, FineTuneConfig, HeadConfig, KeepBest, Quality, fit, freeze_batch_norm, quality,
+    Epoch,
+    Examples,
+    FineTuneConfig,
+    HeadConfig,
+    KeepBest,
+    Quality,
+    fit,
+    freeze_batch_norm,
+    quality,
 )  # fmt: skip
 
 _VIEWS_FILE = "views.npy"
@@ -33,9 +41,9 @@ class Recipe:
         view_budget: views in all, about; a large set needs fewer of each photo.
     """
 
-    head: HeadConfig = HeadConfig()
-    fine_tune: FineTuneConfig = FineTuneConfig()
-    augmentation: AugmentConfig = AugmentConfig()
+    head: HeadConfig = field(default_factory=HeadConfig)
+    fine_tune: FineTuneConfig = field(default_factory=FineTuneConfig)
+    augmentation: AugmentConfig = field(default_factory=AugmentConfig)
     most_views: int = 5
     view_budget: int = 6000
 
@@ -137,7 +145,14 @@ class _Fitting:
         pixels = self._task.validation.pixels
         store = ViewStore(self._scratch / "validation.npy", 1, len(pixels), self._parts.lower.output_shape[1:])
         plain = self._task.recipe.augmentation  # of no effect: the one view is the plain photo
-        store.fill(self._parts.lower, pixels, self._task.backbone.normalisation, plain, self._task.seed, lambda count: None)
+        store.fill(
+            self._parts.lower,
+            pixels,
+            self._task.backbone.normalisation,
+            plain,
+            self._task.seed,
+            lambda count: None,
+        )
         return store.activations[0]  # type: ignore[no-any-return]
 
     def _fit_head(self, views: NDArray[np.float16], validation: NDArray[np.float16]) -> tuple[Quality, StageRecord]:
@@ -157,7 +172,9 @@ class _Fitting:
         assert stage.best is not None
         seconds = time.monotonic() - start
         rate = views.shape[0] * views.shape[1] / seconds
-        self._display.end(f"head        validation {stage.best.accuracy:.1%} after {stage.epochs} epochs, {seconds:.0f} s")
+        self._display.end(
+            f"head        validation {stage.best.accuracy:.1%} after {stage.epochs} epochs, {seconds:.0f} s"
+        )
         record = StageRecord(
             name="head", seconds=seconds, photos_per_second=rate, epochs=stage.epochs,
             validation_accuracy=stage.best.accuracy,
@@ -198,7 +215,9 @@ class _Fitting:
             self._classifier.set_weights(before)
         seconds = time.monotonic() - start
         verdict = "kept" if kept else "not better, the head alone is kept"
-        self._display.end(f"fine-tune   validation {stage.best.accuracy:.1%} after {stage.epochs} epochs, {seconds:.0f} s; {verdict}")
+        self._display.end(
+            f"fine-tune   validation {stage.best.accuracy:.1%} after {stage.epochs} epochs, {seconds:.0f} s; {verdict}"
+        )
         return StageRecord(
             name="fine-tune",
             seconds=seconds,
@@ -220,7 +239,9 @@ class _Fitting:
             self._history.append(epoch)
             self._display.advance(1, f"validation {epoch.validation.accuracy:.1%}")
 
-        examples = Examples(views, self._task.train.labels, self._task.classes, config.batch, config.mixup, self._task.seed)
+        examples = Examples(
+            views, self._task.train.labels, self._task.classes, config.batch, config.mixup, self._task.seed
+        )
         keep_best = KeepBest(name, measure, config.patience, note)
         fit(model, examples, config, keep_best)
         return keep_best

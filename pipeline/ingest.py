@@ -61,9 +61,7 @@ def ingest(
     return Dataset(listing.root, listing.classes, tuple(unique), listing.ready_made, left_out)
 
 
-def _in_chunks(
-    pool: ThreadPoolExecutor, files: Iterable[Listed], work: Callable[[Listed], _Read]
-) -> Iterator[_Read]:
+def _in_chunks(pool: ThreadPoolExecutor, files: Iterable[Listed], work: Callable[[Listed], _Read]) -> Iterator[_Read]:
     remaining = iter(files)
     while chunk := list(islice(remaining, _CHUNK)):
         yield from pool.map(work, chunk)

@@ -29,7 +29,7 @@ RECORD, WEIGHTS, SPLITS, HISTORY, PHOTOS, LOG = (
 )  # fmt: skip
 
 
-class StageRecord(Contract):
+class StageRecord(Contract, frozen=True):
     """One stage of a training; ``photos_per_second`` counts views that went through the network."""
 
     name: str
@@ -40,7 +40,7 @@ class StageRecord(Contract):
     kept: bool = True
 
 
-class PhotoCounts(Contract):
+class PhotoCounts(Contract, frozen=True):
     """Photos by split."""
 
     train: int
@@ -48,7 +48,7 @@ class PhotoCounts(Contract):
     test: int
 
 
-class TestScore(Contract):
+class TestScore(Contract, frozen=True):
     """Accuracy on the test split with its 95 % confidence interval."""
 
     accuracy: Fraction
@@ -57,7 +57,7 @@ class TestScore(Contract):
     n: int
 
 
-class RunRecord(Contract):
+class RunRecord(Contract, frozen=True):
     """What ``run.json`` holds. ``left_out`` says which files of the folder were not used and why."""
 
     schema: Annotated[int, Meta(ge=1)]
@@ -190,4 +190,14 @@ def write_atomically(path: Path, data: bytes) -> None:
     partial.replace(path)
 
 
-_OWN = {RECORD, WEIGHTS, SPLITS, HISTORY, PHOTOS, LOG, RECORD + ".partial", WEIGHTS + ".partial.h5", "report.html"}
+_OWN = {
+    RECORD,
+    WEIGHTS,
+    SPLITS,
+    HISTORY,
+    PHOTOS,
+    LOG,
+    RECORD + ".partial",
+    WEIGHTS + ".partial.h5",
+    "report.html",
+}

@@ -105,7 +105,11 @@ def _first_fair_draw(photos: Sequence[Photo], rule: SplitRule) -> int:
 
 
 def _is_fair(counts: Counter[Split], total: int, rule: SplitRule) -> bool:
-    shares = {Split.TRAIN: 1 - rule.test - rule.validation, Split.VALIDATION: rule.validation, Split.TEST: rule.test}
+    shares = {
+        Split.TRAIN: 1 - rule.test - rule.validation,
+        Split.VALIDATION: rule.validation,
+        Split.TEST: rule.test,
+    }
     if rule.ready_made:
         return all(counts[split] >= 1 for split in Split)
     return all(counts[split] >= max(1, _LEAST_SHARE * share * total) for split, share in shares.items())

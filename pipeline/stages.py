@@ -80,7 +80,13 @@ class Examples(tf_keras.utils.Sequence):
     """
 
     def __init__(
-        self, views: NDArray[np.float16], labels: NDArray[np.int64], classes: int, batch: int, mixup: float, seed: int
+        self,
+        views: NDArray[np.float16],
+        labels: NDArray[np.int64],
+        classes: int,
+        batch: int,
+        mixup: float,
+        seed: int,
     ) -> None:
         super().__init__()
         self._views, self._mixup, self._batch = views, mixup, batch
@@ -172,7 +178,9 @@ class KeepBest(tf_keras.callbacks.Callback):
             TrainingError: not one epoch ended with a finite loss.
         """
         if self._best_weights is None:
-            raise TrainingError(f"the loss of stage '{self._stage}' became NaN in its first epoch; train with --weights imagenet")
+            raise TrainingError(
+                f"the loss of stage '{self._stage}' became NaN in its first epoch; train with --weights imagenet"
+            )
         self.model.set_weights(self._best_weights)
 
 

@@ -155,7 +155,13 @@ def _train(job: _Job, display: Display, start: float) -> Run:
     train_set, validation = job.labelled(Split.TRAIN), job.labelled(Split.VALIDATION)
     with tempfile.TemporaryDirectory(prefix="views-", dir=cache_root()) as scratch:
         task = Task(
-            job.backbone, job.config.weights, len(job.dataset.classes), train_set, validation, recipe, job.config.seed
+            job.backbone,
+            job.config.weights,
+            len(job.dataset.classes),
+            train_set,
+            validation,
+            recipe,
+            job.config.seed,
         )
         fitted = fit_classifier(task, Path(scratch), display)
     normalisation = job.backbone.normalisation
@@ -179,17 +185,27 @@ def _save(job: _Job, fitted: Fitted, train_set: Labelled, validation: Labelled) 
     partial.replace(folder / WEIGHTS)
     chosen = _spread(train_set.labels, _MOST_CALIBRATION_PHOTOS, job.config.seed)
     shown = _spread(validation.labels, _MOST_EXPORT_VALIDATION_PHOTOS, job.config.seed)
-    save_photos(
-        folder, ExportPhotos(train_set.pixels[chosen], validation.pixels[shown], validation.labels[shown])
-    )
+    save_photos(folder, ExportPhotos(train_set.pixels[chosen], validation.pixels[shown], validation.labels[shown]))
     rows = [
-        (split.value, job.dataset.classes[photo.label], str(photo.path.relative_to(job.dataset.root)), photo.sha256)
+        (
+            split.value,
+            job.dataset.classes[photo.label],
+            str(photo.path.relative_to(job.dataset.root)),
+            photo.sha256,
+        )
         for split, photos in job.splits.items()
         for photo in photos
     ]
     save_csv(folder / SPLITS, ("split", "class", "file", "sha256"), rows)
     history = [
-        (epoch.stage, epoch.number, epoch.learning_rate, epoch.train_loss, epoch.validation.loss, epoch.validation.accuracy)
+        (
+            epoch.stage,
+            epoch.number,
+            epoch.learning_rate,
+            epoch.train_loss,
+            epoch.validation.loss,
+            epoch.validation.accuracy,
+        )
         for epoch in fitted.history
     ]
     header = ("stage", "epoch", "learning_rate", "train_loss", "validation_loss", "validation_accuracy")

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from device.cameras.base import Closing, Frame
 from device.contract import ColourOrder
@@ -41,7 +42,7 @@ class VideoFile(Closing):
                 raise CameraError(f"{self._path}: the video holds no frame that can be read")
             return None
         self._index += 1
-        return _frame(pixels, self._index - 1, start, self._path.name)
+        return _frame(np.asarray(pixels, np.uint8), self._index - 1, start, self._path.name)
 
     def close(self) -> None:
         """See ``FrameSource.close``."""
@@ -84,8 +85,8 @@ class PhotoFiles(Closing):
             except (PhotoError, OSError) as err:
                 self.skipped[str(path)] = str(err)
         if len(self.skipped) == len(self._paths):
-            path, reason = next(iter(self.skipped.items()))
-            raise CameraError(f"none of {len(self._paths)} photo(s) can be read; {path}: {reason}")
+            first, reason = next(iter(self.skipped.items()))
+            raise CameraError(f"none of {len(self._paths)} photo(s) can be read; {first}: {reason}")
         return None
 
     def __enter__(self) -> PhotoFiles:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl
 
 from device.cameras.base import FrameSource
 from device.cameras.files import VideoFile, open_folder, open_photo
-#SCENE from device.cameras.scene import SceneCamera
+from device.cameras.scene import SceneCamera
 from device.cameras.v4l2 import V4l2Camera
 from device.errors import CameraError
 from device.preprocess import PHOTO_SUFFIXES
@@ -38,16 +39,15 @@ def open_camera(uri: str) -> FrameSource:
         return SceneCamera(**_options(uri, query, _SCENE_OPTIONS))
     if address.isdigit() or address.startswith("/dev/video"):
         device = Path(f"/dev/video{address}") if address.isdigit() else Path(address)
-        options = _options(uri, query, _V4L2_OPTIONS)
-        return V4l2Camera(device, options.get("width"), options.get("height"), options.get("fps"))
+        return V4l2Camera(device, **_options(uri, query, _V4L2_OPTIONS))
     if "://" in address or address.startswith("csi:"):
         scheme = address.partition(":")[0]
         raise CameraError(f"cameras of the kind '{scheme}:' are not supported yet; expected {_EXAMPLES}")
     raise CameraError(f"{uri}: no such file or camera; expected {_EXAMPLES}")
 
 
-def _options(uri: str, query: str, known: dict[str, type]) -> dict[str, int | float | bool]:
-    values: dict[str, int | float | bool] = {}
+def _options(uri: str, query: str, known: dict[str, type]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
     for name, text in parse_qsl(query, keep_blank_values=True):
         if name not in known:
             raise CameraError(f"{uri}: unknown option '{name}'; known are: {', '.join(known)}")

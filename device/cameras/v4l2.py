@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from device.cameras.base import Closing, Frame
 from device.contract import ColourOrder
@@ -22,7 +23,9 @@ class V4l2Camera(Closing):
 
     live = True
 
-    def __init__(self, device: Path, width: int | None, height: int | None, fps: float | None) -> None:
+    def __init__(
+        self, device: Path, width: int | None = None, height: int | None = None, fps: float | None = None
+    ) -> None:
         _check_access(device)
         self._device = device
         self._capture = cv2.VideoCapture(str(device), cv2.CAP_V4L2)
@@ -51,10 +54,13 @@ class V4l2Camera(Closing):
         captured_at, captured_monotonic = time.time(), time.monotonic()
         ok, pixels = self._capture.retrieve()
         if not ok:
-            raise CameraError(f"{self._device}: a frame could not be decoded; try another resolution (?width=640&height=480)")
+            raise CameraError(
+                f"{self._device}: a frame could not be decoded; try another resolution (?width=640&height=480)"
+            )
         self._index += 1
         decode_ms = (time.perf_counter() - start) * 1e3
-        return Frame(pixels, ColourOrder.BGR, self._index - 1, captured_at, captured_monotonic, decode_ms)
+        picture = np.asarray(pixels, np.uint8)
+        return Frame(picture, ColourOrder.BGR, self._index - 1, captured_at, captured_monotonic, decode_ms)
 
     def close(self) -> None:
         """See ``FrameSource.close``."""

@@ -56,6 +56,5 @@ def _row(result: BenchResult) -> tuple[str, ...]:
     if latency is None:
         return (result.variant, size, *["-"] * 6)
     figures = (latency.p50, latency.p95, latency.p99, result.frames_per_second)
-    return (
-        result.variant, size, *(f"{figure:.1f}" for figure in figures), f"{result.start_seconds:.2f}", f"{result.rss_mb:.0f}"
-    )  # fmt: skip
+    start, memory = f"{result.start_seconds:.2f}", f"{result.rss_mb:.0f}"
+    return (result.variant, size, *(f"{figure:.1f}" for figure in figures), start, memory)

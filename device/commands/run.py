@@ -14,10 +14,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """See ``device.cli.Command``."""
     parser.add_argument("bundle", type=Path, metavar="B.egb", help="the bundle that 'edgegraft export' wrote")
     parser.add_argument(
-        "--camera", required=True, metavar="URI", help="0, /dev/video0, film.mp4, photo.jpg, folder/ or scene:"
+        "--camera",
+        required=True,
+        metavar="URI",
+        help="0, /dev/video0, film.mp4, photo.jpg, folder/ or scene:",
     )
     parser.add_argument(
-        "--sink", action="append", default=[], metavar="URI", help="jsonl:- or jsonl:FILE; may be given several times"
+        "--sink",
+        action="append",
+        default=[],
+        metavar="URI",
+        help="jsonl:- or jsonl:FILE; may be given several times",
     )
     parser.add_argument("--frames", type=int, metavar="N", help="stop after N predictions")
     parser.add_argument("--variant", metavar="NAME", help="of the bundle; by default the first that runs here")

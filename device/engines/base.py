@@ -60,8 +60,11 @@ def as_probabilities(raw: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     total = float(raw.sum())
     if not np.isfinite(total):
-        raise EngineError("the model answered with NaN or infinity; export it again, or check the memory of this machine")
+        raise EngineError(
+            "the model answered with NaN or infinity; export it again, or check the memory of this machine"
+        )
     slack = _SUM_TOLERANCE + len(raw) / 512
     if abs(total - 1.0) > slack or float(raw.min()) < -0.01:
         raise EngineError(f"the model's answer sums to {total:.3f}, expected probabilities; it must end in a softmax")
-    return np.maximum(raw, 0.0, dtype=np.float32) / np.float32(np.maximum(raw, 0.0).sum())
+    positive: NDArray[np.float32] = np.maximum(raw, 0.0, dtype=np.float32)
+    return np.divide(positive, positive.sum(), dtype=np.float32)

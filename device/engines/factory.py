@@ -39,7 +39,10 @@ def open_engine(variant: Variant, model: bytes, threads: int | None = None) -> E
         EngineError: runtime missing, model does not load, or is not what the manifest says.
     """
     engine = load_engine(variant.engine, model, threads)
-    for what, found, expected in (("input", engine.input, variant.input), ("output", engine.output, variant.output)):
+    for what, found, expected in (
+        ("input", engine.input, variant.input),
+        ("output", engine.output, variant.output),
+    ):
         if (found.shape, found.dtype) != (expected.shape, expected.dtype):
             engine.close()
             raise EngineError(

@@ -14,7 +14,6 @@ from device.prediction import Prediction
 from device.sinks.base import SinkGone
 
 
-
 class JsonLinesSink:
     """Implements ``Sink``. Every line is flushed, so that a reader sees it at once.
 
@@ -56,6 +55,6 @@ def open_jsonl(target: str) -> JsonLinesSink:
     if not target:
         raise SinkError("jsonl: has no target; expected jsonl:- or jsonl:FILE")
     try:
-        return JsonLinesSink(Path(target).open("ab"), target)  # noqa: SIM115 - the sink closes it
+        return JsonLinesSink(Path(target).open("ab"), target)
     except OSError as err:
         raise SinkError(f"{target}: {err.strerror}; name a file in a folder that exists and can be written") from err

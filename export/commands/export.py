@@ -20,7 +20,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="B.egb", help="the bundle to write")
     parser.add_argument("--recipes", metavar="R,...", help="float32, static_int8; by default all")
     parser.add_argument(
-        "--max-drop", type=float, default=1.0, metavar="POINTS", help="accuracy a variant may lose, in points (1.0)"
+        "--max-drop",
+        type=float,
+        default=1.0,
+        metavar="POINTS",
+        help="accuracy a variant may lose, in points (1.0)",
     )
     parser.add_argument("--version", default="1.0.0", metavar="X.Y.Z", help="of the bundle (1.0.0)")
 
@@ -67,11 +71,18 @@ def result_text(result: ExportResult) -> str:
     header = ("variant", "size MB", "accuracy", "drop points", "agreement", "worst diff.", "in the bundle")
     rows = [_row(outcome) for outcome in result.outcomes]
     score = result.float_score
-    lines = [f"float model: {score.accuracy:.1%} of {score.n} validation photos ({score.low:.1%} to {score.high:.1%})", ""]
+    lines = [
+        f"float model: {score.accuracy:.1%} of {score.n} validation photos ({score.low:.1%} to {score.high:.1%})",
+        "",
+    ]
     lines.append(table(header, rows))
     lines += [f"{outcome.target.name}: {outcome.reason}" for outcome in result.outcomes if outcome.reason]
     lines += ["", f"bundle: {result.bundle}", f"report: {result.report}"]
-    lines += ["", f"next:   edgegraft run {result.bundle} --camera 0", f"        edgegraft bench {result.bundle}"]
+    lines += [
+        "",
+        f"next:   edgegraft run {result.bundle} --camera 0",
+        f"        edgegraft bench {result.bundle}",
+    ]
     return "\n".join(lines)
 
 

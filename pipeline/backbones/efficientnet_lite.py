@@ -52,9 +52,7 @@ _STAGES = (
 )
 
 
-def build(
-    input_shape: tuple[int, int, int] = (INPUT_SIZE, INPUT_SIZE, 3), include_top: bool = False
-) -> tf_keras.Model:
+def build(input_shape: tuple[int, int, int] = (INPUT_SIZE, INPUT_SIZE, 3), include_top: bool = False) -> tf_keras.Model:
     """Build the network with random weights, flat (no nested model), convertible by tfmot.
 
     input_shape: (H, W, 3); the input is float32 RGB, already (x - PIXEL_MEAN) / PIXEL_SCALE.
@@ -141,9 +139,7 @@ _Reader = Callable[[_State, str, Path], list[np.ndarray]]
 
 def _tensor(state: _State, name: str, path: Path) -> np.ndarray:
     if name not in state:
-        raise WeightsError(
-            f"{path}: no tensor {name}; expected the state dict of EfficientNet-PyTorch's Lite0"
-        )
+        raise WeightsError(f"{path}: no tensor {name}; expected the state dict of EfficientNet-PyTorch's Lite0")
     return state[name]
 
 
@@ -158,9 +154,7 @@ def _depthwise(state: _State, source: str, path: Path) -> list[np.ndarray]:
 
 
 def _batch_norm(state: _State, source: str, path: Path) -> list[np.ndarray]:
-    return [
-        _tensor(state, f"{source}.{part}", path) for part in ("weight", "bias", "running_mean", "running_var")
-    ]
+    return [_tensor(state, f"{source}.{part}", path) for part in ("weight", "bias", "running_mean", "running_var")]
 
 
 def _dense(state: _State, source: str, path: Path) -> list[np.ndarray]:

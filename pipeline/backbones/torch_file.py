@@ -89,18 +89,12 @@ class _TensorView:
 
     def __post_init__(self) -> None:
         numbers = (self.offset, *self.shape, *self.strides)
-        if any(type(number) is not int or number < 0 for number in numbers) or len(self.shape) != len(
-            self.strides
-        ):
+        if any(type(number) is not int or number < 0 for number in numbers) or len(self.shape) != len(self.strides):
             _refuse("a tensor's shape, strides or offset are not counts")
-        reach = (
-            self.offset + sum((n - 1) * step for n, step in zip(self.shape, self.strides, strict=True)) + 1
-        )
+        reach = self.offset + sum((n - 1) * step for n, step in zip(self.shape, self.strides, strict=True)) + 1
         # an expanded tensor (stride 0) would make a small file ask for any amount of memory
         if self.elements and (reach > self.storage.elements or self.elements > self.storage.elements):
-            _refuse(
-                f"a tensor of shape {self.shape} does not fit its storage of {self.storage.elements} elements"
-            )
+            _refuse(f"a tensor of shape {self.shape} does not fit its storage of {self.storage.elements} elements")
 
     @property
     def elements(self) -> int:
@@ -153,13 +147,7 @@ class _StateDictUnpickler(pickle.Unpickler):
     def persistent_load(self, pid: Any) -> _Storage:
         # ("storage", type, key, device, elements), and in the legacy format a sixth: None unless a view
         kind, storage, key, _device, elements, *view = pid
-        if (
-            kind != "storage"
-            or any(view)
-            or type(key) is not str
-            or type(elements) is not int
-            or elements < 0
-        ):
+        if kind != "storage" or any(view) or type(key) is not str or type(elements) is not int or elements < 0:
             _refuse("it has a storage that this reader does not know")
         return _Storage(key, np.dtype(_DTYPES[storage]), elements)
 
@@ -196,10 +184,7 @@ def _read_zip(file: BinaryIO, size_bytes: int) -> Tensors:
         members = {info.filename: info for info in archive.infolist()}
         [pickle_name] = [name for name in members if name.endswith("/data.pkl")]
         root = pickle_name.removesuffix("data.pkl")
-        if any(
-            info.compress_type != zipfile.ZIP_STORED or info.file_size > size_bytes
-            for info in members.values()
-        ):
+        if any(info.compress_type != zipfile.ZIP_STORED or info.file_size > size_bytes for info in members.values()):
             _refuse("it has compressed or oversized entries")
         if f"{root}byteorder" in members and archive.read(f"{root}byteorder") != b"little":
             _refuse("it is not little-endian")
@@ -225,9 +210,7 @@ def _read_legacy(file: BinaryIO, size_bytes: int) -> Tensors:
         [elements] = struct.unpack("<q", file.read(8))
         buffers[key] = file.read(storage.size_bytes)
         if elements != storage.elements or len(buffers[key]) != storage.size_bytes:
-            _refuse(
-                f"it ends early: storage {key} has {len(buffers[key])} bytes, expected {storage.size_bytes}"
-            )
+            _refuse(f"it ends early: storage {key} has {len(buffers[key])} bytes, expected {storage.size_bytes}")
     return {name: view.read(buffers[view.storage.key]) for name, view in views.items()}
 
 

@@ -26,7 +26,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help=f"{DEFAULT_BACKBONE} (default), mobilenetv1-ALPHA, mobilenetv2-ALPHA such as mobilenetv2-0.35, resnet50",
     )
     parser.add_argument(
-        "--weights", default="imagenet", metavar="W", help="imagenet (default) or a Keras .h5 file without top"
+        "--weights",
+        default="imagenet",
+        metavar="W",
+        help="imagenet (default) or a Keras .h5 file without top",
     )
     parser.add_argument("--size", type=int, metavar="PIXELS", help="side of the model's square input (the backbone's)")
     parser.add_argument(

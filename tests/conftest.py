@@ -1,0 +1,78 @@
+"""Fixtures that several test files share. What is slow is built once per session, from real weights and real code."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real photos, video and weights beside the checkout; tests that need them are skipped without."""
+    folder = Path(os.environ.get("EDGEGRAFT_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"needs real photos and weights; none at {folder} (name another place with EDGEGRAFT_DATA)")
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Decoded photos of tests stay out of the user's cache."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["EDGEGRAFT_CACHE"] = str(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def drawn_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of drawn traffic signs, 24 of each class."""
+    from device.scene import draw_dataset
+
+    folder = tmp_path_factory.mktemp("drawn") / "photos"
+    draw_dataset(folder, 24, seed=5)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run_folder(drawn_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished Run: EfficientNet-Lite0 at 96 pixels on the drawn photos."""
+    from pipeline.train import TrainConfig, train
+
+    folder = tmp_path_factory.mktemp("runs") / "signs"
+    train(TrainConfig(drawn_photos, folder, size=96, seed=1))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bundle_path(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with every variant of that run. Not to be written to."""
+    from export.build import ExportConfig, export_run
+
+    path = tmp_path_factory.mktemp("bundles") / "signs.egb"
+    # Few validation photos: one answer more or less is three points, and these tests are not about accuracy.
+    export_run(ExportConfig(run_folder, path, max_drop_points=15.0))
+    return path
+
+
+@pytest.fixture
+def make_folder(tmp_path: Path) -> Callable[[dict[str, int]], Path]:
+    """Makes a folder of distinct small photos: class name to how many."""
+
+    def make(counts: dict[str, int], root: str = "photos") -> Path:
+        folder = tmp_path / root
+        random = np.random.default_rng(sum(counts.values()))
+        for name, count in counts.items():
+            (folder / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = random.integers(0, 256, (32, 40, 3), np.uint8)
+                cv2.imwrite(str(folder / name / f"{number:03}.png"), pixels)
+        return folder
+
+    return make
