@@ -49,7 +49,7 @@ def _drawn(name: str, side: int) -> NDArray[np.uint8]:
 def _stop(canvas: Canvas) -> None:
     canvas.plate(8, 0.95, 22.5, 0.06, WHITE)
     canvas.plate(8, 0.87, 22.5, 0.04, RED)
-    write(canvas, "STOP", (0, 0), 0.54, 0.13, WHITE)
+    write(canvas, "STOP", (0, 0), 0.48, 0.115, WHITE)
 
 
 def _yield(canvas: Canvas) -> None:
@@ -75,8 +75,8 @@ def _speed(number: str) -> Callable[[Canvas], None]:
 def _priority_road(canvas: Canvas) -> None:
     canvas.plate(4, 0.74, 0, 0.1, BLACK)
     canvas.plate(4, 0.72, 0, 0.09, WHITE)
-    canvas.plate(4, 0.49, 0, 0.05, BLACK)
-    canvas.plate(4, 0.47, 0, 0.04, YELLOW)
+    canvas.plate(4, 0.54, 0, 0.05, BLACK)
+    canvas.plate(4, 0.52, 0, 0.04, YELLOW)
 
 
 def _roundabout(canvas: Canvas) -> None:
