@@ -11,6 +11,7 @@ import hashlib
 import io
 import os
 import stat
+import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,8 +31,11 @@ _SEAL_PREFIX = b"edgegraft-sha256:"
 _SEAL_BYTES = len(_SEAL_PREFIX) + 64
 _ENTRY_LIMIT = 64
 _CHUNK_BYTES = 1024 * 1024
+_UTF8_NAME = 0x800
 _ZIP_START = b"PK\x03\x04"
 _REMEDY = "copy it again or export it again"
+# What zipfile raises on headers made by a hostile hand: seeks before the start, unknown flags, names that are no text.
+_UNREADABLE = (zipfile.BadZipFile, EOFError, NotImplementedError, OSError, RuntimeError, ValueError, struct.error)
 # One fixed time stamp: equal content gives an equal file.
 _TIME_STAMP = (1980, 1, 1, 0, 0, 0)
 
@@ -110,6 +114,8 @@ class Bundle:
             expected: NDArray[Any] = arrays.get(variant.name, np.empty(0))
             if expected.shape != (len(inputs), classes) or expected.dtype != np.float32:
                 raise BundleError(f"{self.path}: golden answers of '{variant.name}' are {expected.shape}; {_REMEDY}")
+            if not np.isfinite(expected).all():
+                raise BundleError(f"{self.path}: golden answers of '{variant.name}' hold NaN or infinity; {_REMEDY}")
         return inputs, arrays
 
     def close(self) -> None:
@@ -210,7 +216,7 @@ def _check_digest(path: Path, archive: zipfile.ZipFile, entry: FileEntry) -> Non
         with archive.open(entry.name) as stream:
             while chunk := stream.read(_CHUNK_BYTES):
                 digest.update(chunk)
-    except (zipfile.BadZipFile, EOFError) as err:
+    except _UNREADABLE as err:
         raise BundleError(f"{path}: {entry.name} cannot be read ({err}); {_REMEDY}") from err
     _require_digest(path, entry, digest.hexdigest())
 
@@ -235,7 +241,7 @@ def _sha256_of(stream: BinaryIO, length: int) -> str:
 def _open_archive(path: Path, stream: BinaryIO) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(stream)
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as err:
+    except _UNREADABLE as err:
         raise BundleError(f"{path}: not a bundle ({err}); {_REMEDY}") from err
 
 
@@ -263,8 +269,7 @@ def _is_plain(info: zipfile.ZipInfo) -> bool:
     mode = info.external_attr >> 16
     regular = stat.S_IFMT(mode) in (0, stat.S_IFREG) and not info.is_dir()
     stored = info.compress_type == zipfile.ZIP_STORED and info.compress_size == info.file_size
-    encrypted = bool(info.flag_bits & 0x1)
-    return regular and stored and not encrypted
+    return regular and stored and not info.flag_bits & ~_UTF8_NAME
 
 
 def _check_listing(path: Path, manifest: Manifest, infos: Mapping[str, zipfile.ZipInfo]) -> None:
@@ -283,13 +288,16 @@ def _read_entry(archive: zipfile.ZipFile, name: str, size: int) -> bytes:
     try:
         with archive.open(name) as entry:
             return entry.read(size)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as err:
+    except _UNREADABLE as err:
         raise BundleError(f"{archive.filename or 'bundle'}: {name} cannot be read ({err}); {_REMEDY}") from err
 
 
 def _read_arrays(path: Path, data: bytes) -> dict[str, NDArray[Any]]:
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            if not all(_is_plain(info) for info in arrays.zip.infolist()):
+                raise ValueError("the arrays are compressed; a small file could fill the memory")
             return {name: arrays[name] for name in arrays.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as err:
+    # MemoryError and OverflowError: an array that claims to be larger than its file.
+    except (*_UNREADABLE, KeyError, MemoryError, OverflowError, TypeError) as err:
         raise BundleError(f"{path}: golden inputs cannot be read ({err}); {_REMEDY}") from err

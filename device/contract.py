@@ -223,7 +223,7 @@ def parse_manifest(data: bytes) -> Manifest:
     _check_schema(data)
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
-    except msgspec.DecodeError as err:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
         raise ContractError(f"manifest.json: {err}; export the bundle again") from err
     _check_consistent(manifest)
     return manifest

@@ -121,7 +121,8 @@ class LoopStats:
     def sentence(self) -> str:
         """For a person."""
         rate = self.frames / self.seconds if self.seconds else 0.0
-        text = f"{self.frames} frames in {self.seconds:.1f} s ({rate:.1f}/s), {self.dropped} dropped, {self.unknown} unknown"
+        text = f"{self.frames} frames in {self.seconds:.1f} s ({rate:.1f}/s), {self.dropped} dropped"
+        text = f"{text}, {self.unknown} unknown"
         return f"{text}; {self.correct} of {self.scored} right" if self.scored else text
 
 

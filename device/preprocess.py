@@ -7,6 +7,7 @@ data (``PreprocessSpec``) and travels in the bundle, so training and serving can
 from __future__ import annotations
 
 import os
+import re
 
 # OpenCV reads its limit once, while it loads. 2^27 pixels (134 megapixels, 400 MB) is above any camera of our
 # users and far below a decompression bomb.
@@ -27,6 +28,9 @@ PHOTO_SUFFIXES = frozenset({".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".
 
 _FLAG = {Interpolation.AREA: cv2.INTER_AREA, Interpolation.LINEAR: cv2.INTER_LINEAR}
 _WHITE = 255
+_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+# Inside a scan 0xFF is always followed by 0x00 or a restart marker, 0xD0 to 0xD7; those and fill bytes do not count.
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 
 
 def decode(data: bytes) -> Pixels:
@@ -93,12 +97,21 @@ def preprocess_bytes(data: bytes, spec: PreprocessSpec) -> Pixels:
 
 
 def _is_cut_short(data: bytes) -> bool:
-    # OpenCV fills what is missing with grey and says nothing. Inside a JPEG scan 0xFF is always stuffed, so the
-    # last start-of-scan must be followed by an end-of-image; a thumbnail's own end comes before it.
-    if data.startswith(b"\xff\xd8"):
-        return data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda") or b"\xff\xda" not in data
+    # OpenCV fills what is missing with grey and says nothing.
+    if data.startswith(_JPEG_START):
+        return not _reaches_jpeg_end(data)
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return b"IEND" not in data
+    return False
+
+
+def _reaches_jpeg_end(data: bytes) -> bool:
+    # From segment to segment: a thumbnail inside one has an end of its own, and phones append a film after the end.
+    position = len(_JPEG_START)
+    while marker := _JPEG_MARKER.search(data, position):
+        if marker[0] == _JPEG_END:
+            return True
+        position = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
     return False
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -22,6 +21,7 @@ from export.errors import ConversionError, ParityError
 from export.parity import Proof, choose_golden, prove_variant
 from export.recipe import Recipe, Target, targets
 from export.report import render_report
+from pipeline.display import PhotoProgress, silent_photos
 from pipeline.metrics import Scores, score
 from pipeline.run import LOG, ExportPhotos, Run, open_run, write_atomically
 
@@ -78,10 +78,7 @@ class ExportResult:
     seconds: float
 
 
-Progress = Callable[[Iterable[NDArray[np.uint8]], str], Iterable[NDArray[np.uint8]]]
-
-
-def export_run(config: ExportConfig, progress: Progress = lambda photos, label: photos) -> ExportResult:
+def export_run(config: ExportConfig, progress: PhotoProgress = silent_photos) -> ExportResult:
     """Convert a run to every variant, prove each on validation photos, and bundle those that pass.
 
     The report is written into the Run as well, also when no variant passes.
@@ -92,9 +89,9 @@ def export_run(config: ExportConfig, progress: Progress = lambda photos, label: 
     """
     start = time.monotonic()
     run = open_run(config.run)
-    with native_stderr_to(run.folder / LOG):
-        reference, outcomes = _make_and_prove(run, run.photos(), config, progress)
     photos = run.photos()
+    with native_stderr_to(run.folder / LOG):
+        reference, outcomes = _make_and_prove(run, photos, config, progress)
     float_score = score(reference, photos.labels, run.record.classes)
     report = render_report(run.record, float_score, outcomes, config.max_drop_points)
     write_atomically(run.folder / REPORT, report)
@@ -109,7 +106,7 @@ def export_run(config: ExportConfig, progress: Progress = lambda photos, label: 
 
 
 def _make_and_prove(
-    run: Run, photos: ExportPhotos, config: ExportConfig, progress: Progress
+    run: Run, photos: ExportPhotos, config: ExportConfig, progress: PhotoProgress
 ) -> tuple[NDArray[np.float32], tuple[Outcome, ...]]:
     # TensorFlow is imported from here on, with its chatter going to the run's log.
     from export.convert import load_float_model

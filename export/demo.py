@@ -8,12 +8,13 @@ from pathlib import Path
 from device.bench import BenchReport, bench_bundle
 from device.cameras import open_camera
 from device.classifier import open_classifier
-from device.console import progress, say
+from device.console import say
+from device.contract import Fit
 from device.loop import LoopStats, run_loop
 from device.scene import draw_dataset
 from export.build import ExportConfig, ExportResult, export_run
 from export.errors import ExportError
-from pipeline.display import Display
+from pipeline.display import Display, terminal_photos
 from pipeline.run import Run
 from pipeline.train import TrainConfig, train
 
@@ -66,10 +67,12 @@ def run_demo(config: DemoConfig, display: Display) -> DemoResult:
     say(f"1/5  drawing {config.photos_per_class} photos per class of traffic signs into {photos}")
     draw_dataset(photos, config.photos_per_class, config.seed)
     say("2/5  training")
-    run = train(TrainConfig(photos, config.out / "run", seed=config.seed), display)
+    # Stretched, for a sign may hang at the picture's edge; never mirrored, for a mirrored sign is another sign.
+    training = TrainConfig(photos, config.out / "run", fit=Fit.STRETCH, flip=False, seed=config.seed)
+    run = train(training, display)
     say("3/5  exporting, and proving every variant against the float model")
     bundle = config.out / "signs.egb"
-    exported = export_run(ExportConfig(run.folder, bundle), lambda items, label: progress(items, label, unit="photo"))
+    exported = export_run(ExportConfig(run.folder, bundle), terminal_photos)
     say("4/5  measuring every variant on this machine")
     bench = bench_bundle(bundle, _BENCH_RUNS)
     say(f"5/5  classifying {config.frames} frames of a virtual camera, whose truth is known")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +39,19 @@ def render_report(record: RunRecord, float_score: Scores, outcomes: Sequence[Out
     )
     most = max((max(row) for row in float_score.confusion), default=1)
     page = environment.get_template(_TEMPLATE).render(
-        record=record, float_score=float_score, outcomes=outcomes, max_drop_points=max_drop_points, most=most
+        record=record,
+        # The page travels to boards: the workstation's folders are nobody's business there.
+        data_name=Path(record.data).name,
+        float_score=float_score,
+        outcomes=outcomes,
+        max_drop_points=max_drop_points,
+        most=most,
+        axis_start=_axis_start(float_score, outcomes),
     )
     return page.encode()
+
+
+def _axis_start(float_score: Scores, outcomes: Sequence[Outcome]) -> float:
+    """The last tenth under every interval, so that bars near 100 % can be told apart."""
+    lows = [outcome.measured.accuracy_low for outcome in outcomes if outcome.measured]
+    return min(0.9, math.floor(10 * min([float_score.low, *lows])) / 10)

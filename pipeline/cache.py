@@ -53,7 +53,7 @@ class PixelCache:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as err:
-            raise PipelineError(f"{self._folder}: {err.strerror}; name another folder with EDGEGRAFT_CACHE") from err
+            raise self._unusable(err) from err
 
     def rows(self) -> dict[str, int]:
         """Row by sha256 of every photo held."""
@@ -69,12 +69,23 @@ class PixelCache:
 
     @contextmanager
     def writer(self) -> Iterator[CacheWriter]:
-        """The right to append; other processes wait for it."""
-        with (self._folder / "lock").open("w") as lock:
+        """The right to append; other processes wait for it.
+
+        Raises:
+            PipelineError: the folder cannot be written to.
+        """
+        try:
+            held = (self._folder / "lock").open("w")
+        except OSError as err:
+            raise self._unusable(err) from err
+        with held as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             known = self._cut_to_whole_rows()
             with self._pixels.open("ab") as pixels, self._index.open("a") as index:
                 yield CacheWriter(known, pixels, index)
+
+    def _unusable(self, err: OSError) -> PipelineError:
+        return PipelineError(f"{self._folder}: {err.strerror}; name another folder with EDGEGRAFT_CACHE")
 
     def _cut_to_whole_rows(self) -> dict[str, int]:
         for path in (self._pixels, self._index):

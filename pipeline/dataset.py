@@ -151,9 +151,12 @@ def _ready_made_splits(root: Path) -> dict[Split, Path]:
     if not (train.is_dir() and test.is_dir() and _has_folders(train) and _has_folders(test)):
         return {}
     splits = {Split.TRAIN: train, Split.TEST: test}
-    for name in _VALIDATION_NAMES:
-        if (root / name).is_dir():
-            splits[Split.VALIDATION] = root / name
+    validation = [root / name for name in _VALIDATION_NAMES if (root / name).is_dir()]
+    if len(validation) > 1:
+        names = " and ".join(f"{folder.name}/" for folder in validation)
+        raise DatasetError(f"{root}: {names} are both validation; keep one of them")
+    if validation:
+        splits[Split.VALIDATION] = validation[0]
     return splits
 
 

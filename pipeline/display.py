@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from device.console import progress_bar, say
+import numpy as np
+from numpy.typing import NDArray
+
+from device.console import progress, progress_bar, say
+
+# From photos, (height, width, 3) uint8 each, and a label to the same photos, shown as they are taken.
+PhotoProgress = Callable[[Iterable[NDArray[np.uint8]], str], Iterable[NDArray[np.uint8]]]
+
+
+def silent_photos(photos: Iterable[NDArray[np.uint8]], label: str) -> Iterable[NDArray[np.uint8]]:
+    """A ``PhotoProgress`` that shows nothing."""
+    return photos
+
+
+def terminal_photos(photos: Iterable[NDArray[np.uint8]], label: str) -> Iterable[NDArray[np.uint8]]:
+    """A ``PhotoProgress`` with a bar on standard error."""
+    return progress(photos, label, unit="photo")
 
 
 class Display(Protocol):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +15,12 @@ from device.prediction import calibrate
 from device.quiet import native_stderr_dropped
 from pipeline.cache import PixelCache, cache_root
 from pipeline.dataset import Photo, Split, list_folder
+from pipeline.display import PhotoProgress, silent_photos
 from pipeline.errors import DatasetError, PipelineError
 from pipeline.ingest import ingest
 from pipeline.metrics import Scores, score
 from pipeline.run import Run, open_run
 from pipeline.split import assign
-
-# From items and a label to the same items, with a bar.
-Progress = Callable[[Iterable[NDArray[np.uint8]], str], Iterable[NDArray[np.uint8]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +50,7 @@ class _Labelled:
     labels: NDArray[np.int64]
 
 
-def evaluate(
-    source: Path, data: Path, split: Split | None, progress: Progress = lambda items, label: items
-) -> Evaluation:
+def evaluate(source: Path, data: Path, split: Split | None, progress: PhotoProgress = silent_photos) -> Evaluation:
     """Measure a Run's float model or every variant of a Bundle.
 
     Args:
@@ -93,7 +88,7 @@ def _evaluate_run(run: Run, data: Path, split: Split | None) -> Evaluation:
     return Evaluation(str(run.folder), _name(split), scores.n, (VariantScores("float", scores),), {})
 
 
-def _evaluate_bundle(bundle: Bundle, data: Path, split: Split | None, progress: Progress) -> Evaluation:
+def _evaluate_bundle(bundle: Bundle, data: Path, split: Split | None, progress: PhotoProgress) -> Evaluation:
     manifest = bundle.manifest
     labelled = _load(data, manifest.preprocess, manifest.classes, manifest.training.split, split)
     results, skipped = [], {}

@@ -6,6 +6,9 @@ on disk; training epochs pay for the upper part only.
 
 from __future__ import annotations
 
+import math
+import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +21,7 @@ from numpy.typing import NDArray
 
 from pipeline.augment import AugmentConfig, augment
 from pipeline.backbones import Normalisation
+from pipeline.errors import TrainingError
 from pipeline.model import normalise
 
 _BATCH = 32
@@ -64,19 +68,33 @@ def cut(classifier: tf_keras.Model, first_upper_layer: str, last_feature_layer: 
 
 
 class ViewStore:
-    """Activations of the lower part for several views of each photo, as float16 in a file.
+    """Activations of the lower part for several views of each photo, as float16 in a nameless file.
 
-    View 0 is the photo as the board would see it, the others are random.
+    View 0 is the photo as the board would see it, the others are random. The file has no name, so nothing is left
+    of it when the process is killed.
 
     Args:
-        path: of the file; it is replaced.
+        folder: on a disk with room for it.
         views: how many.
         photos: how many.
         shape: of one activation.
+
+    Raises:
+        TrainingError: the disk has no room.
     """
 
-    def __init__(self, path: Path, views: int, photos: int, shape: tuple[int, ...]) -> None:
-        self.activations: Any = np.lib.format.open_memmap(path, "w+", np.float16, (views, photos, *shape))
+    def __init__(self, folder: Path, views: int, photos: int, shape: tuple[int, ...]) -> None:
+        size_bytes = np.dtype(np.float16).itemsize * views * photos * math.prod(shape)
+        with tempfile.TemporaryFile(dir=folder) as stream:
+            try:
+                # Taken now: a disk that fills up under a memory map kills the process without a word.
+                os.posix_fallocate(stream.fileno(), 0, size_bytes)
+            except OSError as err:
+                raise TrainingError(
+                    f"{folder}: {size_bytes / 1e9:.1f} GB are needed for a while ({err.strerror}); free some space, "
+                    f"or name another folder with EDGEGRAFT_CACHE"
+                ) from err
+            self.activations = np.memmap(stream, np.float16, "r+", shape=(views, photos, *shape))
 
     def fill(
         self,

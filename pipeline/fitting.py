@@ -29,8 +29,6 @@ from pipeline.stages import (
     quality,
 )  # fmt: skip
 
-_VIEWS_FILE = "views.npy"
-
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -97,7 +95,7 @@ def fit_classifier(task: Task, scratch: Path, display: Display) -> Fitted:
 
     Args:
         task: what.
-        scratch: folder for the views, some 50 kB each; the caller removes it.
+        scratch: folder on a disk with room for the views, some 50 kB each.
         display: is told how it goes.
 
     Raises:
@@ -127,7 +125,7 @@ class _Fitting:
         start = time.monotonic()
         photos = len(self._task.train.labels)
         count = self._task.recipe.views(photos)
-        store = ViewStore(self._scratch / _VIEWS_FILE, count, photos, self._parts.lower.output_shape[1:])
+        store = ViewStore(self._scratch, count, photos, self._parts.lower.output_shape[1:])
         self._display.begin("views", count * photos, "view")
         store.fill(
             self._parts.lower,
@@ -143,7 +141,7 @@ class _Fitting:
 
     def _validation_activations(self) -> NDArray[np.float16]:
         pixels = self._task.validation.pixels
-        store = ViewStore(self._scratch / "validation.npy", 1, len(pixels), self._parts.lower.output_shape[1:])
+        store = ViewStore(self._scratch, 1, len(pixels), self._parts.lower.output_shape[1:])
         plain = self._task.recipe.augmentation  # of no effect: the one view is the plain photo
         store.fill(
             self._parts.lower,

@@ -9,6 +9,7 @@ libraries had to say).
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,7 +119,7 @@ class Run:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 return ExportPhotos(arrays["calibration"], arrays["validation"], arrays["labels"])
-        except (OSError, ValueError, KeyError, EOFError) as err:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as err:
             raise RunError(f"{path}: cannot be read ({err}); train again") from err
 
 
@@ -135,7 +136,7 @@ def open_run(folder: Path) -> Run:
         raise RunError(f"{folder}: holds no {RECORD}; the training did not finish: run it again")
     try:
         record = msgspec.json.decode(path.read_bytes(), type=RunRecord)
-    except msgspec.DecodeError as err:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
         raise RunError(f"{path}: {err}; train again with this version of edgegraft") from err
     if record.schema != RUN_SCHEMA:
         raise RunError(f"{path}: schema {record.schema}, this edgegraft reads {RUN_SCHEMA}; train again")

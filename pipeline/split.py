@@ -112,4 +112,5 @@ def _is_fair(counts: Counter[Split], total: int, rule: SplitRule) -> bool:
     }
     if rule.ready_made:
         return all(counts[split] >= 1 for split in Split)
-    return all(counts[split] >= max(1, _LEAST_SHARE * share * total) for split, share in shares.items())
+    # Rounded: of three photos the training split cannot have more than one.
+    return all(counts[split] >= max(1, round(_LEAST_SHARE * share * total)) for split, share in shares.items())

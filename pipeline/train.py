@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -63,6 +62,7 @@ class TrainConfig:
         weights: ``imagenet`` or a Keras weights file of the backbone without top.
         size: side of the model's square input in pixels; None is the backbone's own.
         fit: how photos of other shapes become square.
+        flip: whether training may mirror photos; not where that changes their meaning, as with text or arrows.
         seed: of the splits and of everything that chance decides in training.
         overwrite: whether a finished run in ``out`` may be replaced.
     """
@@ -73,6 +73,7 @@ class TrainConfig:
     weights: str = "imagenet"
     size: int | None = None
     fit: Fit = Fit.CENTRE_CROP
+    flip: bool = True
     seed: int = 0
     overwrite: bool = False
 
@@ -148,22 +149,16 @@ def _ingest(listing: Listing, cache: PixelCache, spec: PreprocessSpec, display: 
 
 
 def _train(job: _Job, display: Display, start: float) -> Run:
+    from pipeline.augment import AugmentConfig
     from pipeline.fitting import Recipe, Task, fit_classifier
     from pipeline.model import predict
 
-    recipe = Recipe()
+    recipe = Recipe(augmentation=AugmentConfig(flip=job.config.flip))
     train_set, validation = job.labelled(Split.TRAIN), job.labelled(Split.VALIDATION)
-    with tempfile.TemporaryDirectory(prefix="views-", dir=cache_root()) as scratch:
-        task = Task(
-            job.backbone,
-            job.config.weights,
-            len(job.dataset.classes),
-            train_set,
-            validation,
-            recipe,
-            job.config.seed,
-        )
-        fitted = fit_classifier(task, Path(scratch), display)
+    task = Task(
+        job.backbone, job.config.weights, len(job.dataset.classes), train_set, validation, recipe, job.config.seed
+    )
+    fitted = fit_classifier(task, cache_root(), display)
     normalisation = job.backbone.normalisation
     probabilities = predict(fitted.classifier, validation.pixels, normalisation)
     decision = fit_decision(probabilities, validation.labels)

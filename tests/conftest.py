@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,3 +78,51 @@ def make_folder(tmp_path: Path) -> Callable[[dict[str, int]], Path]:
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def colour_models() -> dict[str, bytes]:
+    """Model files of a tiny classifier that names the colour of a picture, by the name of the variant."""
+    from bundles import colour_models
+
+    return colour_models()
+
+
+@pytest.fixture(scope="session")
+def colour_bundle(colour_models: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small real bundle with that classifier in both runtimes. Not to be written to."""
+    from bundles import write_colour_bundle
+
+    return write_colour_bundle(tmp_path_factory.mktemp("colours") / "colours.egb", colour_models)
+
+
+@pytest.fixture
+def edgegraft(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the installed command as a user would, in an empty folder, and returns what it printed."""
+    program = Path(sys.executable).with_name("edgegraft")
+
+    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        command = [str(program), *map(str, arguments)]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+
+    return run
+
+
+@pytest.fixture
+def board_python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs this Python with no more than the base install: a board. Neither TensorFlow nor ONNX Runtime is there."""
+    site = tmp_path / "site-packages"
+    site.mkdir()
+    absent = ("efficientnet", "keras", "onnx", "tensorboard", "tensorflow", "tf2onnx", "tf_keras", "torch")
+    for entry in Path(np.__file__).parent.parent.iterdir():
+        if not entry.name.startswith(absent):
+            (site / entry.name).symlink_to(entry)
+    environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{site}"}
+
+    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-S", *map(str, arguments)]
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+
+    return run

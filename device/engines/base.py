@@ -66,5 +66,6 @@ def as_probabilities(raw: NDArray[np.float32]) -> NDArray[np.float32]:
     slack = _SUM_TOLERANCE + len(raw) / 512
     if abs(total - 1.0) > slack or float(raw.min()) < -0.01:
         raise EngineError(f"the model's answer sums to {total:.3f}, expected probabilities; it must end in a softmax")
-    positive: NDArray[np.float32] = np.maximum(raw, 0.0, dtype=np.float32)
-    return np.divide(positive, positive.sum(), dtype=np.float32)
+    positive = np.maximum(raw, 0.0)
+    probabilities: NDArray[np.float32] = (positive / positive.sum()).astype(np.float32)
+    return probabilities

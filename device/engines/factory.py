@@ -91,9 +91,9 @@ def prove(
     if len(inputs) > 1 and float(np.ptp(answers, axis=0).max()) == 0.0:
         raise EngineError("the model gives one and the same answer to every golden input; export it again")
     worst = float(np.abs(answers - expected).max())
-    if worst > tolerance:
+    if not worst <= tolerance:  # a NaN is neither above nor below
         raise EngineError(
-            f"on the golden inputs the model is off by {worst:.3f} in probability, at most {tolerance:.3f} is rounding: "
-            f"this machine does not compute it rightly; try another variant (--variant)"
+            f"on the golden inputs the model is off by {worst:.3f} in probability, {tolerance:.3f} would be rounding; "
+            f"this machine does not compute it rightly: try another variant (--variant)"
         )
     return answers

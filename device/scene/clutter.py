@@ -29,7 +29,8 @@ def fractal() -> NDArray[np.float32]:
     for octave in range(7):
         cells = rng.standard_normal((3 << octave, 5 << octave)).astype(np.float32)
         total += cv2.resize(cells, (width, height), interpolation=cv2.INTER_CUBIC) * 0.62**octave
-    total = (total - total.mean()) / total.std()
+    total -= total.mean()
+    total /= total.std()
     total.flags.writeable = False
     return total
 
@@ -68,9 +69,7 @@ def any_colour(rng: np.random.Generator) -> Colour:
     return tuple(dulled.tolist())
 
 
-def leaves(
-    canvas: Pixels, rng: np.random.Generator, centres: NDArray[np.float64], size: float, colour: Colour
-) -> None:
+def leaves(canvas: Pixels, rng: np.random.Generator, centres: NDArray[np.float64], size: float, colour: Colour) -> None:
     """Scatter leaves; ``centres``: (n, 2) pixels, ``size``: length of a leaf in pixels."""
     angles = rng.uniform(0, 180, len(centres))
     lengths = np.maximum(rng.uniform(0.3, 0.6, len(centres)) * size, 1.0)

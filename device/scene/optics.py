@@ -43,11 +43,11 @@ class Light:
 
     @classmethod
     def sample(cls, rng: np.random.Generator) -> Light:
-        """Exposure is log-normal with a third of a stop and a bit dark; 35 % have a shadow, 15 % glare."""
+        """Exposure is log-normal with 0.4 stops and a little dark; 35 % have a shadow, 15 % glare."""
         return cls(
-            exposure=float(np.clip(2 ** rng.normal(-0.15, 0.42), 0.38, 1.7)),
+            exposure=float(np.clip(2 ** rng.normal(-0.08, 0.4), 0.5, 1.7)),
             warmth=float(rng.normal(0, 0.22)),
-            shadow=float(rng.uniform(0.25, 0.62)) if rng.random() < 0.35 else 0.0,
+            shadow=float(rng.uniform(0.25, 0.52)) if rng.random() < 0.35 else 0.0,
             shadow_angle_deg=float(rng.uniform(0, 360)),
             shadow_offset=float(rng.uniform(-0.3, 0.3)),
             glare=float(rng.uniform(50, 150)) if rng.random() < 0.15 else 0.0,
@@ -83,8 +83,8 @@ class Lens:
         Noise is log-uniform from 0.5 to 4, the JPEG quality uniform from 40 to 95.
         """
         return cls(
-            defocus=float(rng.uniform(0, 0.021) * size + 0.001),
-            motion=float(rng.uniform(0.02, 0.085) * size) if rng.random() < 0.4 else 0.0,
+            defocus=float(rng.uniform(0, 0.016) * size + 0.001),
+            motion=float(rng.uniform(0.02, 0.07) * size) if rng.random() < 0.3 else 0.0,
             motion_angle_deg=float(rng.uniform(0, 180)),
             noise=float(2 ** rng.uniform(-1, 2)),
             jpeg_quality=int(rng.integers(40, 96)),
@@ -103,7 +103,7 @@ def illuminate(canvas: Pixels, light: Light) -> Pixels:
         angle = radians(light.shadow_angle_deg)
         beyond = (x - 0.5) * cos(angle) + (y - 0.5) * sin(angle) - light.shadow_offset
         gain *= 1 - light.shadow / (1 + np.exp(-beyond * 40))
-    balance = np.float32([2 ** (-light.warmth / 2), 1, 2 ** (light.warmth / 2)])
+    balance = np.array([2 ** (-light.warmth / 2), 1, 2 ** (light.warmth / 2)], np.float32)
     gains = cv2.resize(gain[..., None] * balance, (width, height))
     lit = cv2.multiply(canvas, gains, dtype=cv2.CV_8U)
     if light.glare:

@@ -12,32 +12,38 @@ from math import cos, radians, sin
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from device.preprocess import Pixels
 from device.scene.ink import BLACK, BLUE, GREY, RED, WHITE, YELLOW, Canvas, Colour, Point, arc, write
 
 NOTHING = "nothing"
 
-# The sides that art is kept at. Warping takes the next larger one: a large picture shrunk at one go aliases.
+# The sides that art is kept at: a large picture warped to a small one at one go aliases.
 _SIDES = (48, 96, 192, 384)
 
 
-def art(name: str, side: float) -> NDArray[np.uint8]:
-    """The picture of a sign or decoy, at least ``side`` pixels large where there is such a size.
+def art_side(diameter: float) -> int:
+    """The side of the art to warp to a sign of that diameter: the next larger that there is, in pixels."""
+    return next((side for side in _SIDES if side >= diameter), _SIDES[-1])
+
+
+@lru_cache(maxsize=128)
+def art(name: str, side: int) -> Pixels:
+    """The picture of a sign or decoy.
+
+    Args:
+        name: one of ``SIGNS`` or ``DECOYS``.
+        side: what ``art_side`` gave.
 
     Returns:
-        (n, n, 4) uint8, read-only: BGR times coverage (premultiplied), then coverage.
+        (side, side, 4) uint8, read-only: BGR times coverage (premultiplied), then coverage.
 
     Raises:
         KeyError: no such sign or decoy.
     """
-    return _drawn(name, next((size for size in _SIDES if size >= side), _SIDES[-1]))
-
-
-@lru_cache(maxsize=128)
-def _drawn(name: str, side: int) -> NDArray[np.uint8]:
     if side < _SIDES[-1]:
-        picture = np.asarray(cv2.resize(_drawn(name, side * 2), (side, side), interpolation=cv2.INTER_AREA))
+        larger = art(name, side * 2)
+        picture = np.asarray(cv2.resize(larger, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
     else:
         canvas = Canvas(side)
         _ART[name](canvas)

@@ -34,13 +34,14 @@ def run(args: argparse.Namespace) -> int:
     if args.out.is_dir():
         raise UsageError(f"--out {args.out} is a folder; name a file such as {args.out / 'model.egb'}")
 
-    from device.console import emit_json, progress
+    from device.console import emit_json
     from export.build import ExportConfig, export_run
     from export.recipe import Recipe, parse_recipes
+    from pipeline.display import terminal_photos
 
     recipes = parse_recipes(args.recipes) if args.recipes else tuple(Recipe)
     config = ExportConfig(args.run, args.out, recipes, args.max_drop, _version(args.version))
-    result = export_run(config, lambda photos, label: progress(photos, label, unit="photo"))
+    result = export_run(config, terminal_photos)
     if args.json:
         emit_json(result_json(result))
     else:

@@ -107,7 +107,7 @@ class _TensorView:
             return np.zeros(self.shape, dtype)
         flat = np.frombuffer(buffer, dtype, offset=self.offset * dtype.itemsize)
         strides = [step * dtype.itemsize for step in self.strides]
-        return np.array(np.lib.stride_tricks.as_strided(flat, self.shape, strides))
+        return np.array(np.lib.stride_tricks.as_strided(flat, self.shape, strides), order="C")
 
 
 class _RebuildTensor:

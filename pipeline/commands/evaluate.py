@@ -27,12 +27,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """See ``device.cli.Command``."""
-    from device.console import emit_json, progress
+    from device.console import emit_json
     from pipeline.dataset import Split
+    from pipeline.display import terminal_photos
     from pipeline.evaluate import evaluate
 
     split = None if args.split == "all" else Split(args.split)
-    evaluation = evaluate(args.source, args.data, split, lambda photos, label: progress(photos, label, unit="photo"))
+    evaluation = evaluate(args.source, args.data, split, terminal_photos)
     if args.json:
         emit_json(evaluation_json(evaluation))
     else:

@@ -38,6 +38,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=[fit.value for fit in Fit],
         help="how a photo of another shape becomes square (centre-crop)",
     )
+    parser.add_argument(
+        "--no-flip", action="store_true", help="never mirror photos: for text, digits, arrows and other handed things"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the splits and of training (0)")
     parser.add_argument("--overwrite", action="store_true", help="replace a finished run in --out")
 
@@ -49,7 +52,15 @@ def run(args: argparse.Namespace) -> int:
     from pipeline.train import TrainConfig, train
 
     config = TrainConfig(
-        args.data, args.out, args.backbone, args.weights, args.size, Fit(args.fit), args.seed, args.overwrite
+        data=args.data,
+        out=args.out,
+        backbone=args.backbone,
+        weights=args.weights,
+        size=args.size,
+        fit=Fit(args.fit),
+        flip=not args.no_flip,
+        seed=args.seed,
+        overwrite=args.overwrite,
     )
     trained = train(config, Terminal())
     if args.json:
@@ -80,7 +91,7 @@ def run_text(trained: Run) -> str:
     record, folder = trained.record, trained.folder
     test = record.test
     lines = [
-        f"test        {test.accuracy:.1%} of {test.n} photos are right (95 % interval {test.low:.1%} to {test.high:.1%})",
+        f"test        {test.accuracy:.1%} of {test.n} photos right (95 % interval {test.low:.1%} to {test.high:.1%})",
         f"run         {folder}, {record.seconds:.0f} s in all",
     ]
     for path, reason in list(record.left_out.items())[:5]:

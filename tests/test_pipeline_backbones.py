@@ -1,0 +1,190 @@
+"""Every backbone by name: the published network, cut without a seam, filled with real weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+from numpy.typing import NDArray
+
+from device.contract import PreprocessSpec
+from device.preprocess import preprocess_bytes
+from pipeline.backbones import find_backbone
+from pipeline.backbones.efficientnet_lite import build as build_lite0
+from pipeline.backbones.efficientnet_lite import load_imagenet_weights
+from pipeline.errors import PipelineError, WeightsError
+from pipeline.features import CutClassifier, cut
+from pipeline.model import LOGITS, POOL, build_classifier, normalise
+from pipeline.stages import freeze_batch_norm
+
+EVERY = ("efficientnet-lite0", "mobilenetv1-0.25", "mobilenetv1-1.0", "mobilenetv2-0.35", "mobilenetv2-1.0", "resnet50")
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_backbone_is_found_by_its_name(name: str) -> None:
+    backbone = find_backbone(name)
+    assert backbone.name == name
+    assert backbone.default_size == 224
+
+
+@pytest.mark.parametrize("name", ["", "mobilenet", "mobilenetv2", "mobilenetv2-", "MobileNetV2-1.0", "resnet500", "vgg"])
+def test_an_unknown_name_lists_the_choices(name: str) -> None:
+    with pytest.raises(PipelineError) as caught:
+        find_backbone(name)
+    message = str(caught.value)
+    assert f"'{name}'" in message
+    for choice in ("efficientnet-lite0", "mobilenetv1-ALPHA", "mobilenetv2-ALPHA", "mobilenetv2-0.35", "resnet50"):
+        assert choice in message
+
+
+@pytest.mark.parametrize("name", ["mobilenetv1-0.05", "mobilenetv2-2.1", "mobilenetv2-0", "mobilenetv2-99"])
+def test_an_absurd_width_is_refused(name: str) -> None:
+    with pytest.raises(PipelineError, match=r"expected 0\.1 to 2\.0; pretrained are"):
+        find_backbone(name)
+
+
+@pytest.mark.parametrize("name", ["mobilenetv1-0.42", "mobilenetv2-0.42", "mobilenetv2-1", "mobilenetv2-1.7"])
+def test_any_width_builds(name: str) -> None:
+    model = find_backbone(name).build((64, 64, 3))
+    assert model.output_shape[:3] == (None, 2, 2)
+
+
+def test_a_width_without_imagenet_weights_says_which_have_them() -> None:
+    backbone = find_backbone("mobilenetv2-0.42")
+    with pytest.raises(WeightsError, match=r"for alpha 0\.35, 0\.5, 0\.75, 1\.0, 1\.3, 1\.4 only; .* --weights FILE"):
+        backbone.load_weights(backbone.build((32, 32, 3)), "imagenet")
+
+
+# keras.io/api/applications (2019 edition, with exact counts); MobileNetV2 1.4: its release notes, 6.06 M without
+# statistics; EfficientNet-Lite0: 4.65 M parameters without statistics (timm, results-imagenet.csv).
+@pytest.mark.parametrize(
+    ("name", "published", "without_statistics"),
+    [
+        ("mobilenetv1-1.0", 4_253_864, False),
+        ("mobilenetv2-1.0", 3_538_984, False),
+        ("mobilenetv2-1.4", 6_156_712, False),
+        ("resnet50", 25_636_712, False),
+        ("efficientnet-lite0", 4_652_008, True),
+    ],
+)
+def test_parameters_with_an_imagenet_head_are_as_many_as_published(
+    name: str, published: int, without_statistics: bool
+) -> None:
+    model = find_backbone(name).build((224, 224, 3))
+    weights = model.trainable_weights if without_statistics else model.weights
+    features = model.output_shape[-1]
+    assert sum(int(np.prod(weight.shape)) for weight in weights) + features * 1000 + 1000 == published
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("size", [32, 100])
+def test_the_smallest_and_an_odd_size_leave_something_to_pool(name: str, size: int) -> None:
+    backbone = find_backbone(name)
+    assert size >= backbone.least_size
+    side = backbone.build((size, size, 3)).output_shape[1]
+    assert side in (size // 32, -(-size // 32))
+
+
+def _cut(name: str, size: int = 64) -> tuple[tf_keras.Model, CutClassifier]:
+    tf_keras.utils.set_random_seed(2)
+    backbone = find_backbone(name)
+    classifier = build_classifier(backbone, 5, size)
+    return classifier, cut(classifier, backbone.unfreeze_from, POOL)
+
+
+def _inputs(size: int = 64) -> NDArray[np.float32]:
+    return np.random.default_rng(0).normal(0, 1, (3, size, size, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_the_two_parts_of_a_cut_network_give_what_the_whole_gives(name: str) -> None:
+    classifier, parts = _cut(name)
+    between = parts.lower(_inputs(), training=False)
+    np.testing.assert_allclose(
+        parts.upper(between, training=False).numpy(), classifier(_inputs(), training=False).numpy(), atol=1e-5
+    )
+    pooled = tf_keras.Model(classifier.input, classifier.get_layer(POOL).output)
+    np.testing.assert_allclose(
+        parts.features(between, training=False).numpy(), pooled(_inputs(), training=False).numpy(), rtol=1e-4, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_training_the_upper_part_trains_the_whole_and_leaves_batch_norm_alone(name: str) -> None:
+    classifier, parts = _cut(name)
+    freeze_batch_norm(parts.upper)
+    before = {layer.name: [weight.numpy() for weight in layer.weights] for layer in classifier.layers}
+    between = parts.lower(_inputs(), training=False)
+    parts.upper.compile(optimizer=tf_keras.optimizers.SGD(0.1), loss="sparse_categorical_crossentropy")
+    parts.upper.fit(between, np.array([0, 1, 2]), epochs=1, verbose=0)
+    changed = {
+        layer.name
+        for layer in classifier.layers
+        if any(not np.array_equal(old, new.numpy()) for old, new in zip(before[layer.name], layer.weights, strict=True))
+    }
+    upper = {layer.name for layer in parts.upper.layers if layer.weights}
+    frozen = {layer.name for layer in classifier.layers if isinstance(layer, tf_keras.layers.BatchNormalization)}
+    assert LOGITS in changed
+    assert changed <= upper - frozen
+    # where random weights let no gradient through, nothing changes; but all the rest may
+    assert {layer.name for layer in parts.upper.layers if layer.trainable_weights} == upper - frozen
+    assert find_backbone(name).unfreeze_from in upper
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("mobilenetv2-0.35", "mobilenet_v2_0.35_224_no_top.h5"),
+        ("mobilenetv2-1.0", "mobilenet_v2_1.0_224_no_top.h5"),
+        ("mobilenetv1-0.25", "mobilenet_v1_0.25_224_no_top.h5"),
+    ],
+)
+def test_a_keras_weights_file_makes_features_that_tell_photos_apart(shared_data: Path, name: str, file: str) -> None:
+    backbone = find_backbone(name)
+    model = backbone.build((96, 96, 3))
+    pixels, labels = _photos(shared_data / "sets" / "flowers5", 96, per_class=12)
+    random_hits = _nearest_neighbour_hits(model, pixels, labels, name)
+    backbone.load_weights(model, str(shared_data / "weights" / file))
+    # chance is 20 %: a photo's nearest neighbour by true features is mostly of its class
+    assert _nearest_neighbour_hits(model, pixels, labels, name) > max(0.5, random_hits + 0.1)
+
+
+def _photos(folder: Path, size: int, per_class: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    spec = PreprocessSpec(height=size, width=size)
+    classes = sorted(path for path in folder.iterdir() if path.is_dir())
+    files = [(label, path) for label, name in enumerate(classes) for path in sorted(name.iterdir())[:per_class]]
+    return (
+        np.stack([preprocess_bytes(path.read_bytes(), spec) for _, path in files]),
+        np.array([label for label, _ in files]),
+    )
+
+
+def _nearest_neighbour_hits(
+    model: tf_keras.Model, pixels: NDArray[np.uint8], labels: NDArray[np.int64], name: str
+) -> float:
+    activations = model(normalise(tf.constant(pixels), find_backbone(name).normalisation), training=False)
+    features = tf.reduce_mean(activations, axis=(1, 2)).numpy()
+    features /= np.linalg.norm(features, axis=1, keepdims=True) + 1e-9
+    similarity = features @ features.T
+    np.fill_diagonal(similarity, -1)
+    return float((labels[similarity.argmax(axis=1)] == labels).mean())
+
+
+@pytest.mark.long
+def test_efficientnet_lite0_with_its_head_knows_imagenet(shared_data: Path) -> None:
+    model = build_lite0(include_top=True)
+    load_imagenet_weights(model)
+    files = sorted((shared_data / "sets" / "imagenet_sample").glob("[0-9]*.*"))
+    spec = PreprocessSpec(height=224, width=224)
+    right = 0
+    for start in range(0, len(files), 25):
+        batch = files[start : start + 25]
+        pixels = np.stack([preprocess_bytes(path.read_bytes(), spec) for path in batch])
+        normalised = normalise(tf.constant(pixels), find_backbone("efficientnet-lite0").normalisation)
+        answers = model(normalised, training=False).numpy().argmax(axis=1)
+        right += sum(int(path.name[:4]) == answer for path, answer in zip(batch, answers, strict=True))
+    assert len(files) == 250
+    assert right / len(files) >= 0.87
