@@ -267,7 +267,7 @@ def _check_entries(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.Zi
 
 def _is_plain(info: zipfile.ZipInfo) -> bool:
     mode = info.external_attr >> 16
-    regular = stat.S_IFMT(mode) in (0, stat.S_IFREG) and not info.is_dir()
+    regular = stat.S_IFMT(mode) in (0, stat.S_IFREG) and info.filename[-1:] not in ("", "/")
     stored = info.compress_type == zipfile.ZIP_STORED and info.compress_size == info.file_size
     return regular and stored and not info.flag_bits & ~_UTF8_NAME
 

@@ -43,20 +43,31 @@ class Command(Protocol):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0, 1 (failed), 2 (usage)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    commands = {point.name: point for point in entry_points(group=COMMAND_GROUP)}
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(_overview(commands))
-        return 0 if arguments else _USAGE
-    if arguments[0] == "--version":
-        print(f"edgegraft {version('edgegraft')}")
-        return 0
-    name = arguments[0]
-    if name not in commands:
-        return _unknown(name, commands)
+    name = arguments[0] if arguments else ""
     try:
-        return _run(name, commands[name].load(), arguments[1:])
+        code = _dispatch(name, arguments[1:])
+        if code == 0 and sys.stdout is not None:  # a service may have none
+            sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        return 0  # whoever read our output, such as head, has seen enough
+    except OSError as err:
+        return _fail(name, f"standard output: {err.strerror}; free some space or name another place", _FAILED)
     finally:
         _settle_standard_output()
+
+
+def _dispatch(name: str, arguments: list[str]) -> int:
+    commands = {point.name: point for point in entry_points(group=COMMAND_GROUP)}
+    if name in ("", "-h", "--help"):
+        print(_overview(commands))
+        return 0 if name else _USAGE
+    if name == "--version":
+        print(f"edgegraft {version('edgegraft')}")
+        return 0
+    if name not in commands:
+        return _unknown(name, commands)
+    return _run(name, commands[name].load(), arguments)
 
 
 def _run(name: str, command: Command, arguments: list[str]) -> int:
@@ -73,6 +84,8 @@ def _run(name: str, command: Command, arguments: list[str]) -> int:
     except ModuleNotFoundError as err:
         extra = _EXTRAS.get((err.name or "").partition(".")[0], "train")
         return _fail(name, f"{err.name} is not installed here; run: pip install 'edgegraft[{extra}]'", _FAILED)
+    except BrokenPipeError:
+        raise
     except OSError as err:
         where = f"{err.filename}: " if err.filename else ""
         return _fail(name, f"{where}{err.strerror or err}", _FAILED)
@@ -124,10 +137,11 @@ def _sorted(commands: dict[str, EntryPoint]) -> list[str]:
 
 
 def _settle_standard_output() -> None:
-    # When the reader of a pipe has left, Python would complain at exit about what it could not flush.
+    # What could not be written is still in the buffer, and Python would complain about it once more at exit.
     try:
-        sys.stdout.flush()
-    except BrokenPipeError:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -9,7 +9,6 @@ from device.bench import BenchReport, bench_bundle
 from device.cameras import open_camera
 from device.classifier import open_classifier
 from device.console import say
-from device.contract import Fit
 from device.loop import LoopStats, run_loop
 from device.scene import draw_dataset
 from export.build import ExportConfig, ExportResult, export_run
@@ -40,8 +39,11 @@ class DemoConfig:
 
     @property
     def camera(self) -> str:
-        """URI of the virtual camera; not live, so that every frame counts and the result repeats."""
-        return f"scene:?seed={self.seed + 1000}&frames={self.frames}&live=0"
+        """URI of the virtual camera.
+
+        Not live, so that every frame counts and the result repeats; few frames a second, so that every sign comes.
+        """
+        return f"scene:?seed={self.seed + 1000}&fps=5&frames={self.frames}&live=0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +69,8 @@ def run_demo(config: DemoConfig, display: Display) -> DemoResult:
     say(f"1/5  drawing {config.photos_per_class} photos per class of traffic signs into {photos}")
     draw_dataset(photos, config.photos_per_class, config.seed)
     say("2/5  training")
-    # Stretched, for a sign may hang at the picture's edge; never mirrored, for a mirrored sign is another sign.
-    training = TrainConfig(photos, config.out / "run", fit=Fit.STRETCH, flip=False, seed=config.seed)
-    run = train(training, display)
+    # Never mirrored, for a mirrored sign is another sign.
+    run = train(TrainConfig(photos, config.out / "run", flip=False, seed=config.seed), display)
     say("3/5  exporting, and proving every variant against the float model")
     bundle = config.out / "signs.egb"
     exported = export_run(ExportConfig(run.folder, bundle), terminal_photos)

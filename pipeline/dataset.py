@@ -5,6 +5,7 @@ Two layouts are understood: one folder per class, or ``train/ [val/] test/`` eac
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -146,6 +147,11 @@ def check_unambiguous(root: Path, classes: tuple[str, ...], photos: Iterable[Pho
         )
 
 
+def printable(path: Path | str) -> str:
+    """A path as valid UTF-8, for messages and records; bytes of a name that are none become ``\\xfc`` and the like."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def _ready_made_splits(root: Path) -> dict[Split, Path]:
     train, test = root / "train", root / "test"
     if not (train.is_dir() and test.is_dir() and _has_folders(train) and _has_folders(test)):
@@ -170,6 +176,9 @@ def _is_visible_folder(path: Path) -> bool:
 
 def _class_folders(root: Path) -> tuple[str, ...]:
     names = sorted(_class_name(path) for path in root.iterdir() if _is_visible_folder(path))
+    not_utf8 = [name for name in names if printable(name) != name]
+    if not_utf8:
+        raise DatasetError(f"{printable(root)}: the folder name {printable(not_utf8[0])!r} is not UTF-8; rename it")
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise DatasetError(f"{root}: two folders are named {twice[0]!r} in different Unicode forms; merge them")
@@ -202,7 +211,7 @@ def _listing(root: Path, classes: tuple[str, ...], folders: Mapping[Split, Path]
                 if reason is None:
                     files.append(Listed(path, labels[_class_name(class_folder)], split))
                 elif reason:
-                    ignored[str(path.relative_to(root))] = reason
+                    ignored[printable(path.relative_to(root))] = reason
     return Listing(root, classes, tuple(files), None not in folders, ignored)
 
 

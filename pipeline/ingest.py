@@ -14,7 +14,7 @@ from device.contract import PreprocessSpec
 from device.errors import PhotoError
 from device.preprocess import Pixels, preprocess_bytes
 from pipeline.cache import CacheWriter, PixelCache
-from pipeline.dataset import Dataset, Listed, Listing, Photo, Split, check_unambiguous
+from pipeline.dataset import Dataset, Listed, Listing, Photo, Split, check_unambiguous, printable
 
 # Decoded pictures that wait for the writer: some 40 MB at 224x224.
 _CHUNK = 256
@@ -53,7 +53,7 @@ def ingest(
         for read in _in_chunks(pool, listing.files, lambda listed: _read(listed, writer, spec)):
             on_photo()
             if read.reason:
-                left_out[str(read.listed.path.relative_to(listing.root))] = read.reason
+                left_out[printable(read.listed.path.relative_to(listing.root))] = read.reason
             else:
                 photos.append(_keep(read, writer))
     check_unambiguous(listing.root, listing.classes, photos)
@@ -94,5 +94,6 @@ def _without_copies(root: Path, photos: list[Photo], left_out: dict[str, str]) -
     for photo in sorted(photos, key=lambda photo: (photo.folder_split in (None, Split.TRAIN), photo.path)):
         first = kept.setdefault(photo.sha256, photo)
         if first is not photo:
-            left_out[str(photo.path.relative_to(root))] = f"the same photo as {first.path.relative_to(root)}"
+            original = printable(first.path.relative_to(root))
+            left_out[printable(photo.path.relative_to(root))] = f"the same photo as {original}"
     return sorted(kept.values(), key=lambda photo: photo.path)

@@ -157,6 +157,10 @@ def prepare_folder(folder: Path, overwrite: bool) -> None:
     if foreign:
         raise RunError(f"{folder}: holds other files ({', '.join(sorted(foreign)[:3])}); name a new or empty folder")
     folder.mkdir(parents=True, exist_ok=True)
+
+
+def discard_record(folder: Path) -> None:
+    """A new training begins: from here on the folder holds no finished run."""
     (folder / RECORD).unlink(missing_ok=True)
 
 

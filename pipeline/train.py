@@ -20,7 +20,7 @@ from pipeline.backbones import Backbone, find_backbone
 from pipeline.backbones.registry import DEFAULT_BACKBONE
 from pipeline.cache import PixelCache, cache_root
 from pipeline.calibrate import fit_decision
-from pipeline.dataset import Dataset, Listing, Photo, Split, check_trainable, list_folder
+from pipeline.dataset import Dataset, Listing, Photo, Split, check_trainable, list_folder, printable
 from pipeline.display import Display, Silent
 from pipeline.errors import PipelineError
 from pipeline.ingest import ingest
@@ -36,6 +36,7 @@ from pipeline.run import (
     Run,
     RunRecord,
     TestScore,
+    discard_record,
     prepare_folder,
     save_csv,
     save_photos,
@@ -105,6 +106,7 @@ def train(config: TrainConfig, display: Display | None = None) -> Run:
     rule = make_rule(dataset, config.seed)
     splits = assign(dataset, rule)
     check_splits(splits, dataset.classes)
+    discard_record(config.out)
     job = _Job(config, backbone, spec, cache.pixels(), dataset, rule, splits)
     with native_stderr_to(config.out / LOG):
         return _train(job, display, start)
@@ -132,7 +134,7 @@ class _Job:
 
 
 def _preprocess_spec(config: TrainConfig, backbone: Backbone) -> PreprocessSpec:
-    size = config.size or backbone.default_size
+    size = backbone.default_size if config.size is None else config.size
     if not backbone.least_size <= size <= 1024:
         raise PipelineError(f"--size {size}: {backbone.name} takes {backbone.least_size} to 1024 pixels")
     return PreprocessSpec(height=size, width=size, fit=config.fit)
@@ -221,9 +223,9 @@ def _record(
         schema=RUN_SCHEMA,
         edgegraft_version=version("edgegraft"),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        data=str(config.data),
+        data=printable(config.data),
         backbone=config.backbone,
-        weights=config.weights,
+        weights=printable(config.weights),
         seed=config.seed,
         classes=dataset.classes,
         preprocess=job.spec,

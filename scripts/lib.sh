@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Shared by the scripts: makes .venv with what is asked for and says what it is doing. Sourced, not run.
 
 say() { printf '%s\n' "== $*" >&2; }
@@ -27,7 +28,7 @@ ensure_venv_module() {
 
 # ensure_installed EXTRA: .venv with edgegraft[EXTRA]; done again only when what is asked for has changed.
 ensure_installed() {
-    local extra=$1 python stamp wanted
+    local extra=$1 python stamp wanted quiet=()
     stamp=.venv/.installed-$extra
     wanted="$(cat pyproject.toml constraints.txt | sha256sum) $PWD"
     if [ -x .venv/bin/edgegraft ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
@@ -39,7 +40,9 @@ ensure_installed() {
         say "making .venv with $("$python" --version)"
         "$python" -m venv .venv
     fi
-    say "installing edgegraft[$extra] and what it needs from the package index (about 1 GB on the first time, a few minutes)"
-    .venv/bin/python -m pip install --disable-pip-version-check --progress-bar off --quiet -c constraints.txt -e ".[$extra]"
+    say "installing edgegraft[$extra] and what it needs from the package index (2.3 GB on disk the first time, some minutes)"
+    # A person watches pip's own lines and bars; a log does not need them.
+    [ -t 2 ] || quiet=(--quiet --progress-bar off)
+    .venv/bin/python -m pip install --disable-pip-version-check "${quiet[@]}" -c constraints.txt -e ".[$extra]" >&2
     printf '%s' "$wanted" >"$stamp"
 }

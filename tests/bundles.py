@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import subprocess
+import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -16,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
-from device.bundle import file_entry, pack_arrays, write_bundle
+from device.bundle import file_entry, open_bundle, pack_arrays, write_bundle
 from device.contract import (
-    ColourOrder,
     Decision,
     EngineKind,
     Golden,
@@ -33,6 +35,7 @@ from device.contract import (
     Variant,
 )
 from device.engines.factory import load_engine
+from device.errors import DeviceError
 
 # In the order of the channels of an RGB picture: a swap of red and blue anywhere gives another answer.
 CLASSES = ("red", "green", "blue")
@@ -152,6 +155,29 @@ def replaced(path: Path, file_name: str, data: bytes) -> bytes:
             entry.update(sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
     files = [(name, data if name == file_name else content) for name, content in rest]
     return sealed_zip([("manifest.json", json.dumps(manifest).encode()), *files])
+
+
+def refusal(path: Path, data: bytes) -> str:
+    """Write the bundle, open it, and return what it is refused with; reading its golden inputs counts."""
+    path.write_bytes(data)
+    with pytest.raises(DeviceError) as caught, open_bundle(path) as bundle:
+        bundle.golden()
+    message = str(caught.value)
+    assert message.startswith(f"{path}: "), message
+    assert "\n" not in message
+    return message
+
+
+def command_refusal(path: Path, data: bytes) -> str:
+    """The same through ``edgegraft run``: exit code 1, one line, no trace."""
+    path.write_bytes(data)
+    program = Path(sys.executable).with_name("edgegraft")
+    command = [str(program), "run", path.name, "--camera", "scene:?live=0&frames=1"]
+    result = subprocess.run(command, cwd=path.parent, capture_output=True, text=True, timeout=120, check=False)
+    assert (result.returncode, result.stdout) == (1, ""), result.stderr
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"edgegraft run: {path.name}"), line
+    return line
 
 
 def _variant(

@@ -98,12 +98,16 @@ def colour_bundle(colour_models: dict[str, bytes], tmp_path_factory: pytest.Temp
 
 @pytest.fixture
 def edgegraft(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs the installed command as a user would, in an empty folder, and returns what it printed."""
+    """Runs the installed command as a user would, in a folder of its own; ``shell`` may say what is around "$@"."""
     program = Path(sys.executable).with_name("edgegraft")
+    # Buffered, as at a user's terminal, whatever is set where the tests run.
+    environment = {**os.environ, "PYTHONUNBUFFERED": ""}
 
-    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        command = [str(program), *map(str, arguments)]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    def run(*arguments: str | Path, shell: str = '"$@"') -> subprocess.CompletedProcess[str]:
+        command = ["bash", "-c", f"set -o pipefail; {shell}", "bash", str(program), *map(str, arguments)]
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
 
     return run
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bundles import CLASSES, colour_manifest, entries_of, golden_inputs, write_colour_bundle
 
-from bundles import CLASSES, SIDE, colour_manifest, entries_of, golden_inputs, write_colour_bundle
 from device.bundle import file_entry, open_bundle, write_bundle
 from device.errors import BundleError
 

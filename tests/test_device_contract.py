@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
 from bundles import colour_manifest
+
 from device.contract import MANIFEST_LIMIT_BYTES, Manifest, manifest_bytes, parse_manifest
 from device.errors import ContractError
 
@@ -97,9 +97,7 @@ def test_a_newer_manifest_says_update_and_an_older_one_says_export(refusal: Call
     def newer(tree: dict[str, Any]) -> None:
         tree.update(schema=2, a_field_of_the_future=True)
 
-    assert refusal(newer) == (
-        "manifest.json has schema 2, this edgegraft reads 1; update edgegraft on this machine"
-    )
+    assert refusal(newer) == ("manifest.json has schema 2, this edgegraft reads 1; update edgegraft on this machine")
     assert refusal(lambda tree: tree.update(schema=0)).endswith("export the bundle again")
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bundles import CLASSES, SIDE, colour_manifest, golden_inputs, onnx_model, write_colour_bundle
 from numpy.typing import NDArray
 
-from bundles import CLASSES, SIDE, colour_manifest, golden_inputs, onnx_model, write_colour_bundle
 from device.classifier import open_classifier
 from device.contract import EngineKind, Manifest
 from device.engines import as_probabilities, available, open_engine, prove

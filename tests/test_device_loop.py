@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from bundles import CLASSES, SIDE, colour_manifest, plain_picture
+
 from device.cameras.base import Frame
 from device.cameras.fake import FakeCamera
 from device.classifier import Classifier, open_classifier
@@ -17,8 +17,8 @@ from device.contract import Manifest
 from device.engines.fake import FakeEngine
 from device.errors import CameraError, EngineError, SinkError
 from device.loop import LoopStats, predictions, run_loop
-from device.preprocess import Pixels
 from device.prediction import Prediction
+from device.preprocess import Pixels
 from device.sinks import SinkGone
 from device.sinks.fake import ListSink
 
@@ -127,27 +127,29 @@ def test_of_a_live_camera_the_newest_frame_is_answered_and_the_others_are_counte
     go_on.release()
     loop.join(PATIENCE_S)
     assert [(prediction.frame, prediction.answer, prediction.dropped) for prediction in sink.received] == [
-        (0, "red", 0),
+        (0, "red", 3),
         (4, "blue", 3),
     ]
 
 
 def test_a_file_waits_for_a_slow_model_instead_of_filling_the_memory(manifest: Manifest) -> None:
-    camera = FakeCamera([plain_picture("red")] * 50)
-    read_ahead = []
-    count = 0
+    taken = 0
+    ahead = []
+
+    def pictures() -> Iterator[Pixels]:
+        nonlocal taken
+        for taken in range(1, 101):  # noqa: B007 - counted for the other thread
+            yield plain_picture("red")
 
     def before_answer() -> None:
-        nonlocal count
-        # The reader gets all the time that it wants: it must be waiting, or done with what it may read ahead.
-        reader = reader_threads()
-        for thread in reader:
-            thread.join(0.01)
-        read_ahead.append(50 - sum(1 for _ in camera._pictures) if count == 49 else 0)
-        count += 1
+        # A reader that did not wait would be through with all hundred by now.
+        for reader in reader_threads():
+            reader.join(0.005)
+        ahead.append(taken - len(ahead))
 
-    stats = run_loop(camera, "film.mp4", fake_classifier(manifest, before_answer), [])
-    assert (stats.frames, stats.dropped) == (50, 0)
+    stats = run_loop(FakeCamera(pictures()), "film.mp4", fake_classifier(manifest, before_answer), [])
+    assert (stats.frames, stats.dropped) == (100, 0)
+    assert max(ahead) < 10
 
 
 def test_a_camera_that_fails_does_so_after_its_last_frame_was_answered(classifier: Classifier) -> None:

@@ -44,7 +44,6 @@ def test_every_two_signs_and_decoys_look_different() -> None:
     side = art_side(90)
     pictures = {name: art(name, side).astype(int) for name in (*SIGNS, *DECOYS)}
     for one, other in combinations(pictures, 2):
-        # 30 and 50 differ in half a digit: the smallest difference there is.
         assert np.abs(pictures[one] - pictures[other]).mean() > 2, (one, other)
 
 

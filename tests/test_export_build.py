@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -139,7 +140,8 @@ def test_onnx_files_are_valid_and_of_an_opset_that_boards_run(bundle: Bundle, na
     model = _onnx(bundle, name)
     onnx.checker.check_model(model)
     assert {entry.domain: entry.version for entry in model.opset_import}[""] == 17
-    assert {entry.domain for entry in model.opset_import} <= {"", "ai.onnx.ml", "com.microsoft"}
+    # none of onnxruntime's own operators: other runtimes and accelerators read the file too
+    assert {node.domain for node in model.graph.node} == {""}
 
 
 def test_the_int8_onnx_file_is_quantised_and_the_float_one_is_not(bundle: Bundle) -> None:
@@ -171,29 +173,21 @@ def test_calibration_photos_come_from_train_and_from_nowhere_else(run: Run, draw
 
 
 def test_nothing_is_bundled_when_nothing_passes(run: Run, tmp_path: Path) -> None:
-    before = (run.folder / "run.json").read_bytes()
-    (run.folder / "report.html").unlink(missing_ok=True)
-    out = tmp_path / "strict.egb"
+    folder = tmp_path / "run"
+    shutil.copytree(run.folder, folder)
+    (folder / "report.html").unlink(missing_ok=True)
     with pytest.raises(ParityError) as caught:
-        export_run(ExportConfig(run.folder, out, (Recipe.FLOAT32,), max_drop_points=-100.0))
+        export_run(ExportConfig(folder, tmp_path / "strict.egb", (Recipe.FLOAT32,), max_drop_points=-100.0))
     message = str(caught.value)
     assert "no variant passed, no bundle was written" in message
     assert re.search(r"tflite-float32: accuracy drops by 0\.00 points, --max-drop allows -100\.00", message)
     assert "onnx-float32" in message
     assert "--max-drop" in message
-    assert list(tmp_path.iterdir()) == []
-    report = (run.folder / "report.html").read_text()
+    assert list(tmp_path.iterdir()) == [folder]
+    report = (folder / "report.html").read_text()
     assert "stayed out" in report
     assert "-100.00" in report
-    assert (run.folder / "run.json").read_bytes() == before
-
-
-def test_an_older_bundle_stays_when_nothing_passes(run: Run, tmp_path: Path) -> None:
-    out = tmp_path / "signs.egb"
-    out.write_bytes(b"the bundle of last week")
-    with pytest.raises(ParityError):
-        export_run(ExportConfig(run.folder, out, (Recipe.FLOAT32,), max_drop_points=-100.0))
-    assert out.read_bytes() == b"the bundle of last week"
+    assert open_run(folder).record == run.record
 
 
 def test_only_the_recipes_asked_for_are_made(run: Run, tmp_path: Path) -> None:

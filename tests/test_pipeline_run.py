@@ -20,6 +20,7 @@ from pipeline.run import (
     RunRecord,
     StageRecord,
     TestScore as ScoreOnTest,
+    discard_record,
     open_run,
     prepare_folder,
     save_csv,
@@ -121,7 +122,10 @@ def test_a_finished_run_is_kept_unless_overwriting_was_asked_for(finished: Path)
         prepare_folder(finished, overwrite=False)
     assert open_run(finished).record == RECORD
     prepare_folder(finished, overwrite=True)
-    assert not (finished / "run.json").exists()
+    assert open_run(finished).record == RECORD, "kept until the new photos are known to be usable"
+    discard_record(finished)
+    with pytest.raises(RunError, match=r"did not finish"):
+        open_run(finished)
 
 
 def test_an_unfinished_run_is_taken_over(tmp_path: Path) -> None:

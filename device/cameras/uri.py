@@ -30,7 +30,7 @@ def open_camera(uri: str) -> FrameSource:
         CameraError: not understood, or it does not open; the message says what to do.
     """
     path = Path(uri)
-    if path.is_dir():
+    if uri and path.is_dir():  # Path("") is the current folder
         return open_folder(path)
     if path.is_file():
         return open_photo(path) if path.suffix.lower() in PHOTO_SUFFIXES else VideoFile(path)

@@ -93,7 +93,7 @@ def write(canvas: Canvas, text: str, centre: Point, height: float, pen: float, c
 
     Args:
         canvas: where.
-        text: characters of ``0 3 5 O P S T``.
+        text: characters of ``0 1 3 O P S T``.
         centre: the middle of the text.
         height: of a character, from pen centre to pen centre.
         pen: width of the stroke.
@@ -112,13 +112,10 @@ _OVAL = [*arc((0, -0.22), (0.26, 0.28), 180, 360), *arc((0, 0.22), (0.26, 0.28),
 _GLYPHS: dict[str, tuple[list[Point], ...]] = {
     "0": (_OVAL,),
     "O": (_OVAL,),
+    "1": ([(-0.2, -0.28), (0.06, -0.5), (0.06, 0.5)],),
     "3": (
         [*arc((-0.02, -0.25), (0.25, 0.25), 200, 450), (-0.1, 0.0)],
         arc((-0.02, 0.25), (0.28, 0.25), -90, 160),
-    ),
-    "5": (
-        [(0.23, -0.5), (-0.2, -0.5), (-0.23, -0.04)],
-        arc((-0.02, 0.18), (0.28, 0.32), -138, 155),
     ),
     "P": ([(-0.23, 0.5), (-0.23, -0.5), *arc((0.0, -0.22), (0.27, 0.28), -90, 90), (-0.23, 0.06)],),
     "S": (

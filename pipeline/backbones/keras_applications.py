@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -95,7 +97,9 @@ def _copy_downloaded(name: str, model: Any, make: Callable[[tuple[int, int, int]
     # Keras keeps one file per pretrained size; convolutions fit any, so the largest serves all others.
     side = size if size in _PRETRAINED_SIZES else _PRETRAINED_SIZES[-1]
     try:
-        downloaded = make((side, side, 3), "imagenet")
+        # Keras shows its progress on standard output, which belongs to --json.
+        with contextlib.redirect_stdout(sys.stderr):
+            downloaded = make((side, side, 3), "imagenet")
     except Exception as err:  # Keras wraps every failure of its download in a bare Exception
         raise WeightsError(
             f"{name}: its weights could not be downloaded; connect this machine to the internet, or give "

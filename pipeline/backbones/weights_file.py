@@ -26,11 +26,15 @@ def load_keras_file(model: Any, path: Path, backbone: str) -> None:
     with path.open("rb") as stream:
         if stream.read(len(_HDF5_START)) != _HDF5_START:
             raise WeightsError(f"{path}: not a Keras .h5 weights file; save one with model.save_weights('x.h5')")
+    before = model.get_weights()
     try:
         model.load_weights(str(path))
     except OSError as err:
+        model.set_weights(before)
         raise WeightsError(f"{path}: the file is cut short or damaged; copy it again") from err
     except (ValueError, KeyError, IndexError) as err:
+        # Keras finds out about a shape only when it has replaced the weights before it.
+        model.set_weights(before)
         raise WeightsError(
             f"{path}: weights of another architecture than {backbone} without top; "
             f"name the backbone that they belong to with --backbone"
