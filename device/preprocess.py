@@ -6,16 +6,11 @@ data (``PreprocessSpec``) and travels in the bundle, so training and serving can
 
 from __future__ import annotations
 
-import os
+import io
 import re
 
-# OpenCV reads its limit once, while it loads. 2^27 pixels (134 megapixels, 400 MB) is above any camera of our
-# users and far below a decompression bomb.
-os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**27))
-# A damaged photo is reported by us, with its path; OpenCV's own lines would only repeat it without one.
-os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
-
 import cv2
+import imagesize
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,6 +22,8 @@ Pixels = NDArray[np.uint8]
 PHOTO_SUFFIXES = frozenset({".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
 _FLAG = {Interpolation.AREA: cv2.INTER_AREA, Interpolation.LINEAR: cv2.INTER_LINEAR}
+# 134 megapixels, 400 MB decoded: above any camera of our users and far below a decompression bomb.
+_MOST_PIXELS = 2**27
 _WHITE = 255
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 # Inside a scan 0xFF is always followed by 0x00 or a restart marker, 0xD0 to 0xD7; those and fill bytes do not count.
@@ -49,12 +46,13 @@ def decode(data: bytes) -> Pixels:
         raise PhotoError("0 bytes; remove it or copy it again")
     if _is_cut_short(data):
         raise PhotoError("the file is cut short; copy it again")
+    _check_size(data)
     encoded = np.frombuffer(data, np.uint8)
     try:
         picture = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
         transparent = _with_alpha(encoded, data)
     except cv2.error as err:
-        raise PhotoError("the picture is damaged or has more than 134 megapixels; remove it or scale it down") from err
+        raise PhotoError("the picture is damaged; remove it or copy it again") from err
     if transparent is not None:
         return _over_white(transparent)
     if picture is None:
@@ -96,6 +94,18 @@ def preprocess_bytes(data: bytes, spec: PreprocessSpec) -> Pixels:
     return preprocess(decode(data), spec)
 
 
+def _check_size(data: bytes) -> None:
+    # What the header claims, before OpenCV allocates it.
+    try:
+        width, height = imagesize.get(io.BytesIO(data))
+    except Exception as err:  # a header that is damaged can make it raise anything
+        raise PhotoError("the picture's header is damaged; remove it or copy it again") from err
+    if width * height > _MOST_PIXELS:
+        raise PhotoError(
+            f"{width} x {height} pixels; at most {_MOST_PIXELS // 10**6} megapixels are read: scale it down"
+        )
+
+
 def _is_cut_short(data: bytes) -> bool:
     # OpenCV fills what is missing with grey and says nothing.
     if data.startswith(_JPEG_START):
@@ -117,10 +127,15 @@ def _reaches_jpeg_end(data: bytes) -> bool:
 
 def _with_alpha(encoded: NDArray[np.uint8], data: bytes) -> NDArray[np.generic] | None:
     # IMREAD_COLOR drops alpha and shows whatever colour lies under it. Only these two formats carry it here.
-    if not data.startswith(b"\x89PNG") and data[8:12] != b"WEBP":
+    if not (_is_png_with_alpha(data) or data[8:12] == b"WEBP"):
         return None
     picture = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
     return picture if picture is not None and picture.ndim == 3 and picture.shape[2] == 4 else None
+
+
+def _is_png_with_alpha(data: bytes) -> bool:
+    # Byte 25 is the colour type, its bit 2 says alpha; a palette or one colour can be transparent by a tRNS chunk.
+    return data.startswith(b"\x89PNG") and len(data) > 25 and (bool(data[25] & 4) or b"tRNS" in data)
 
 
 def _over_white(picture: NDArray[np.generic]) -> Pixels:

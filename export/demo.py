@@ -16,6 +16,7 @@ from export.errors import ExportError
 from pipeline.display import Display, terminal_photos
 from pipeline.run import Run
 from pipeline.train import TrainConfig, train
+from pipeline.workstation import require_tensorflow
 
 _BENCH_RUNS = 100
 _LEFT_BY_DEMO = ("photos", "run", "signs.egb")
@@ -64,6 +65,7 @@ def run_demo(config: DemoConfig, display: Display) -> DemoResult:
         ExportError: there is something else in the output folder.
         EdgegraftError: a step failed.
     """
+    require_tensorflow()
     _clear(config.out)
     photos = config.out / "photos"
     say(f"1/5  drawing {config.photos_per_class} photos per class of traffic signs into {photos}")

@@ -43,6 +43,7 @@ from pipeline.run import (
     save_record,
 )
 from pipeline.split import assign, check_splits, make_rule
+from pipeline.workstation import require_tensorflow
 
 if TYPE_CHECKING:
     from pipeline.fitting import Fitted, Labelled
@@ -92,6 +93,7 @@ def train(config: TrainConfig, display: Display | None = None) -> Run:
         RunError: something is in the way at ``config.out``.
         TrainingError: training failed.
     """
+    require_tensorflow()
     start = time.monotonic()
     display = display or Silent()
     backbone = find_backbone(config.backbone)

@@ -8,6 +8,8 @@ import resource
 import subprocess
 import sys
 import zipfile
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -84,8 +86,6 @@ sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
 from bundles import colour_manifest
 from device import bundle
-class Slain(bytes):
-    pass
 manifest, files = colour_manifest({{"onnx-float32": Path(sys.argv[2]).read_bytes()}}, name="newer")
 def audit(event, arguments):
     if event == "os.rename":
@@ -115,18 +115,46 @@ def test_a_file_replaced_on_disk_changes_nothing_for_who_has_it_open(
         assert bundle.model(bundle.manifest.variants[0]) == colour_models["tflite-float32"]
 
 
+def with_equal_crc(data: bytes) -> bytes:
+    """Other bytes with the same CRC-32, which is all that the zip format itself would notice."""
+    changed = bytes([data[0] ^ 1]) + data[1:-4]
+    missing = zlib.crc32(changed + bytes(4)) ^ zlib.crc32(data)
+    # A CRC is linear: find the bits of the last four bytes whose effects add up to what is missing.
+    basis: dict[int, tuple[int, int]] = {}
+    for bit in range(32):
+        effect = zlib.crc32(changed + (1 << bit).to_bytes(4, "little")) ^ zlib.crc32(changed + bytes(4))
+        bits = 1 << bit
+        while effect and effect.bit_length() in basis:
+            other, other_bits = basis[effect.bit_length()]
+            effect, bits = effect ^ other, bits ^ other_bits
+        basis[effect.bit_length()] = (effect, bits)
+    tail = 0
+    while missing:
+        effect, bits = basis[missing.bit_length()]
+        missing, tail = missing ^ effect, tail ^ bits
+    return changed + tail.to_bytes(4, "little")
+
+
+@pytest.mark.parametrize("forge", [lambda model: bytes(len(model)), with_equal_crc], ids=["zeros", "same crc"])
 def test_bytes_overwritten_in_place_after_the_check_are_noticed(
-    tmp_path: Path, colour_models: dict[str, bytes]
+    tmp_path: Path, colour_models: dict[str, bytes], forge: Callable[[bytes], bytes]
 ) -> None:
     path = write_colour_bundle(tmp_path / "colours.egb", colour_models)
     model = colour_models["onnx-float32"]
     with open_bundle(path) as bundle:
-        place = path.read_bytes().index(model) + len(model) // 2
+        place = path.read_bytes().index(model)
         with path.open("r+b") as stream:
             stream.seek(place)
-            stream.write(bytes([model[len(model) // 2] ^ 1]))
-        with pytest.raises(BundleError, match=r"onnx-float32\.onnx"):
+            stream.write(forge(model))
+        with pytest.raises(BundleError, match=r"onnx-float32\.onnx .*copy it again or export it again"):
             bundle.model(bundle.manifest.variant("onnx-float32"))
+
+
+def test_other_bytes_with_the_same_crc_exist() -> None:
+    # The test above rests on it.
+    data = bytes(range(200))
+    assert with_equal_crc(data) != data
+    assert zlib.crc32(with_equal_crc(data)) == zlib.crc32(data)
 
 
 def test_files_that_are_not_the_manifests_are_not_written(tmp_path: Path, colour_models: dict[str, bytes]) -> None:

@@ -87,7 +87,7 @@ def test_answers_stay_right_after_the_next_picture(
 @pytest.mark.parametrize("kind", EngineKind)
 @pytest.mark.parametrize("model", [b"", b"no model at all", b"\x1c\x00\x00\x00TFL3" + b"\0" * 200])
 def test_bytes_that_are_no_model_are_refused_in_one_line(kind: EngineKind, model: bytes) -> None:
-    with pytest.raises(EngineError, match="cannot load the model: .+") as caught:
+    with pytest.raises(EngineError, match=r"cannot load the model: .+") as caught:
         load_engine(kind, model)
     assert "\n" not in str(caught.value)
 
@@ -118,7 +118,7 @@ def test_a_model_with_another_output_type_than_the_manifest_says_is_refused(
     manifest: Manifest, colour_models: dict[str, bytes]
 ) -> None:
     variant = manifest.variant("tflite-float32")
-    with pytest.raises(EngineError, match="output is .* uint8, the manifest says .* float32; export the bundle again"):
+    with pytest.raises(EngineError, match=r"output is .* uint8, the manifest says .* float32; export the bundle again"):
         open_engine(variant, colour_models["tflite-static-int8"])
 
 

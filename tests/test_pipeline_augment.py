@@ -62,7 +62,9 @@ def test_flip_mirrors_about_half_of_the_photos_and_leaves_the_others() -> None:
     photos = _photos(64)
     views = _views(photos, replace(NOTHING, flip=True))
     kept = np.array([np.allclose(view, photo, atol=0.1) for view, photo in zip(views, photos, strict=True)])
-    mirrored = np.array([np.allclose(view, photo[:, ::-1], atol=0.1) for view, photo in zip(views, photos, strict=True)])
+    mirrored = np.array(
+        [np.allclose(view, photo[:, ::-1], atol=0.1) for view, photo in zip(views, photos, strict=True)]
+    )
     assert (kept ^ mirrored).all()
     assert 16 <= mirrored.sum() <= 48
 

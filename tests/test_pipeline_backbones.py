@@ -30,7 +30,9 @@ def test_a_backbone_is_found_by_its_name(name: str) -> None:
     assert backbone.default_size == 224
 
 
-@pytest.mark.parametrize("name", ["", "mobilenet", "mobilenetv2", "mobilenetv2-", "MobileNetV2-1.0", "resnet500", "vgg"])
+@pytest.mark.parametrize(
+    "name", ["", "mobilenet", "mobilenetv2", "mobilenetv2-", "MobileNetV2-1.0", "resnet500", "vgg"]
+)
 def test_an_unknown_name_lists_the_choices(name: str) -> None:
     with pytest.raises(PipelineError) as caught:
         find_backbone(name)

@@ -19,7 +19,6 @@ from pipeline.run import (
     PhotoCounts,
     RunRecord,
     StageRecord,
-    TestScore as ScoreOnTest,
     discard_record,
     open_run,
     prepare_folder,
@@ -27,6 +26,9 @@ from pipeline.run import (
     save_photos,
     save_record,
     write_atomically,
+)
+from pipeline.run import (
+    TestScore as ScoreOnTest,
 )
 
 RECORD = RunRecord(

@@ -56,7 +56,11 @@ def _storage(key: str, kind: str, elements: int, view: bytes = b"N") -> bytes:
 def _tensor(storage: bytes, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0) -> bytes:
     sizes, steps = (_tuple(*(_int(number) for number in numbers)) for numbers in (shape, strides))
     hooks = _global("collections", "OrderedDict") + b")R"
-    return _global("torch._utils", "_rebuild_tensor_v2") + _tuple(storage, _int(offset), sizes, steps, b"\x89", hooks) + b"R"
+    return (
+        _global("torch._utils", "_rebuild_tensor_v2")
+        + _tuple(storage, _int(offset), sizes, steps, b"\x89", hooks)
+        + b"R"
+    )
 
 
 STATE = _dict(
@@ -170,7 +174,13 @@ def test_a_program_in_a_pickle_is_not_run(
 @both_formats
 @pytest.mark.parametrize(
     ("module", "name"),
-    [("builtins", "eval"), ("os", "system"), ("torch", "load"), ("collections", "Counter"), ("torch", "FloatStorage.x")],
+    [
+        ("builtins", "eval"),
+        ("os", "system"),
+        ("torch", "load"),
+        ("collections", "Counter"),
+        ("torch", "FloatStorage.x"),
+    ],
 )
 def test_a_name_that_no_state_dict_needs_is_refused_and_named(
     make: Callable[[bytes], bytes], save: Save, module: str, name: str
@@ -194,9 +204,7 @@ def test_a_name_that_no_state_dict_needs_is_refused_and_named(
     ],
     ids=["inst", "obj", "newobj", "stack_global", "ext1", "frame", "binbytes8", "persid"],
 )
-def test_an_opcode_that_no_state_dict_needs_is_refused(
-    make: Callable[[bytes], bytes], save: Save, body: bytes
-) -> None:
+def test_an_opcode_that_no_state_dict_needs_is_refused(make: Callable[[bytes], bytes], save: Save, body: bytes) -> None:
     with pytest.raises(WeightsError, match=r"weights\.pth: not a PyTorch state dict"):
         read_state_dict(save(make(body)))
 

@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     from contextlib import ExitStack, closing
 
     from device.cameras import open_camera
+    from device.cameras.files import PhotoFiles
     from device.classifier import open_classifier
     from device.console import emit_json, say
     from device.loop import run_loop
@@ -56,9 +57,13 @@ def run(args: argparse.Namespace) -> int:
         camera = open_camera(args.camera)
         say(f"{classifier.manifest.name}, variant {classifier.variant.name}, camera {args.camera}; Ctrl-C stops")
         stats = run_loop(camera, args.camera, classifier, sinks, args.frames)
+    skipped = camera.skipped if isinstance(camera, PhotoFiles) else {}
+    for path, reason in skipped.items():
+        say(f"{path}: passed over: {reason}")
     summary = stats.summary()
     if args.json:
-        emit_json({"bundle": str(args.bundle), "variant": classifier.variant.name, "camera": args.camera, **summary})
+        source = {"bundle": str(args.bundle), "variant": classifier.variant.name, "camera": args.camera}
+        emit_json({**source, **summary, "skipped": skipped})
     else:
         say(stats.sentence())
     return 0

@@ -51,6 +51,8 @@ def open_jsonl(target: str) -> JsonLinesSink:
         SinkError: the file cannot be written.
     """
     if target == "-":
+        if sys.stdout is None:
+            raise SinkError("jsonl:- writes to standard output, which is closed; name a file: jsonl:FILE")
         return JsonLinesSink(sys.stdout.buffer, "standard output")
     if not target:
         raise SinkError("jsonl: has no target; expected jsonl:- or jsonl:FILE")

@@ -64,7 +64,7 @@ def test_a_flipped_bit_is_found(part: Places, colour_bundle: Path, tmp_path: Pat
         flipped = bytearray(data)
         flipped[place] ^= 1 << chance.randrange(8)
         path.write_bytes(flipped)
-        with pytest.raises(BundleError, match="copy it again|'edgegraft export"):
+        with pytest.raises(BundleError, match=r"copy it again|'edgegraft export"):
             open_bundle(path)
 
 

@@ -100,7 +100,8 @@ DAMAGED = {
 }
 
 
-@pytest.mark.parametrize("name", DAMAGED)
+# The bomb is left to the command below: OpenCV reads its limit of pixels once, and pytest has loaded it already.
+@pytest.mark.parametrize("name", [name for name in DAMAGED if name != "bomb.png"])
 def test_a_damaged_photo_is_left_out_with_its_reason(make_folder: MakeFolder, tmp_path: Path, name: str) -> None:
     data, reason = DAMAGED[name]
     root = make_folder({"a": 3, "b": 3})

@@ -19,7 +19,9 @@ MakeFolder = Callable[..., Path]
 def test_both_files_are_named(make_folder: MakeFolder, tmp_path: Path) -> None:
     root = make_folder({"rose": 5, "tulip": 5})
     shutil.copy(root / "rose" / "003.png", root / "tulip" / "other name.png")
-    with pytest.raises(DatasetError, match=r"in two classes: rose/003\.png and tulip/other name\.png; remove the wrong"):
+    with pytest.raises(
+        DatasetError, match=r"in two classes: rose/003\.png and tulip/other name\.png; remove the wrong"
+    ):
         train(TrainConfig(root, tmp_path / "run", size=32))
 
 

@@ -33,7 +33,9 @@ def _load(path: Path, backbone: str = "mobilenetv2-0.35") -> None:
 
 @pytest.mark.parametrize("backbone", ["mobilenetv2-1.0", "mobilenetv1-0.25", "resnet50", "efficientnet-lite0"])
 def test_weights_of_another_architecture(weights: Path, backbone: str) -> None:
-    with pytest.raises(WeightsError, match=rf"weights of another architecture than {backbone} without top; .*--backbone"):
+    with pytest.raises(
+        WeightsError, match=rf"weights of another architecture than {backbone} without top; .*--backbone"
+    ):
         _load(weights, backbone)
 
 
