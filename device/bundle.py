@@ -294,7 +294,10 @@ def _read_entry(archive: zipfile.ZipFile, name: str, size: int) -> bytes:
 
 def _read_arrays(path: Path, data: bytes) -> dict[str, NDArray[Any]]:
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        arrays = np.load(io.BytesIO(data), allow_pickle=False)
+        if not isinstance(arrays, np.lib.npyio.NpzFile) or arrays.zip is None:
+            raise ValueError("one array came, expected several")
+        with arrays:
             if not all(_is_plain(info) for info in arrays.zip.infolist()):
                 raise ValueError("the arrays are compressed; a small file could fill the memory")
             return {name: arrays[name] for name in arrays.files}

@@ -220,7 +220,7 @@ def parse_manifest(data: bytes) -> Manifest:
     """
     if len(data) > MANIFEST_LIMIT_BYTES:
         raise ContractError(f"manifest.json has {len(data)} bytes; at most {MANIFEST_LIMIT_BYTES} are allowed")
-    _check_schema(data)
+    require_schema(data, SCHEMA_VERSION, "manifest.json", "export the bundle again")
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
@@ -233,15 +233,25 @@ class _SchemaOnly(msgspec.Struct):
     schema: int
 
 
-def _check_schema(data: bytes) -> None:
-    # Before the strict reading, so that a newer manifest is called newer and not malformed.
+def require_schema(data: bytes, expected: int, name: str, remedy: str) -> None:
+    """Look at the schema number of a JSON object, before it is read strictly: a newer one is newer, not malformed.
+
+    Args:
+        data: the JSON.
+        expected: the number that this version reads.
+        name: of the file, for messages.
+        remedy: what to do about one that is damaged or too old.
+
+    Raises:
+        ContractError: not JSON, no such number, or another.
+    """
     try:
         schema = msgspec.json.decode(data, type=_SchemaOnly).schema
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
-        raise ContractError(f"manifest.json: {err}; export the bundle again") from err
-    if schema != SCHEMA_VERSION:
-        advice = "update edgegraft on this machine" if schema > SCHEMA_VERSION else "export the bundle again"
-        raise ContractError(f"manifest.json has schema {schema}, this edgegraft reads {SCHEMA_VERSION}; {advice}")
+        raise ContractError(f"{name}: {err}; {remedy}") from err
+    if schema != expected:
+        advice = "update edgegraft on this machine" if schema > expected else remedy
+        raise ContractError(f"{name} has schema {schema}, this edgegraft reads {expected}; {advice}")
 
 
 def _check_consistent(manifest: Manifest) -> None:

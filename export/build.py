@@ -109,19 +109,18 @@ def _make_and_prove(
     run: Run, photos: ExportPhotos, config: ExportConfig, progress: PhotoProgress
 ) -> tuple[NDArray[np.float32], tuple[Outcome, ...]]:
     # TensorFlow is imported from here on, with its chatter going to the run's log.
-    from export.convert import load_float_model
     from export.onnx import convert_onnx
     from export.tflite import convert_tflite
-    from pipeline.model import predict
+    from pipeline.trained import load_trained
 
-    float_model = load_float_model(run)
-    reference = predict(float_model.model, photos.validation, float_model.normalisation)
+    trained = load_trained(run)
+    reference = trained.predict(photos.validation)
     outcomes = []
     for target in targets(config.recipes):
         convert = convert_tflite if target.suffix == "tflite" else convert_onnx
         label = f"{target.name}: converting and proving"
         try:
-            model = convert(float_model, target.recipe, photos.calibration)
+            model = convert(trained, target.recipe, photos.calibration)
             pictures = progress(photos.validation, label)
             proof = prove_variant(target, model, pictures, photos.labels, reference, run.record.classes)
         except (ConversionError, EngineError) as err:

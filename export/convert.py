@@ -2,53 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tf_keras
 from numpy.typing import NDArray
 
-from pipeline.backbones import Normalisation, find_backbone
-from pipeline.model import build_classifier, normalise
-from pipeline.run import Run
+from pipeline.model import normalise
+from pipeline.trained import TrainedClassifier
 
 INPUT_NAME = "pixels"
 
 
-@dataclass(frozen=True, slots=True)
-class FloatModel:
-    """The trained model, the reference of every variant.
+def pixels_to_probabilities(trained: TrainedClassifier, dtype: Any) -> Any:
+    """The classifier from raw pixels on, normalisation included.
 
-    Attributes:
-        model: a tf_keras.Model on normalised pixels.
-        normalisation: what lies between raw pixels and ``model``.
-        size: (height, width).
+    Args:
+        trained: of a run.
+        dtype: of the input, a TensorFlow type.
+
+    Returns:
+        a concrete function, (1, height, width, 3) of ``dtype`` -> (1, classes) float32.
     """
 
-    model: tf_keras.Model
-    normalisation: Normalisation
-    size: tuple[int, int]
+    @tf.function(input_signature=[input_spec(trained, dtype)])
+    def classify(pixels: Any) -> Any:
+        return trained.model(normalise(pixels, trained.normalisation), training=False)
 
-    def function(self, dtype: Any) -> Any:
-        """A concrete function (1, height, width, 3) of ``dtype`` -> (1, classes) float32, normalisation included."""
-        spec = tf.TensorSpec((1, *self.size, 3), dtype, INPUT_NAME)
-
-        @tf.function(input_signature=[spec])
-        def classify(pixels: Any) -> Any:
-            return self.model(normalise(pixels, self.normalisation), training=False)
-
-        return classify.get_concrete_function()
+    return classify.get_concrete_function()
 
 
-def load_float_model(run: Run) -> FloatModel:
-    """Rebuild the classifier of a run with its weights."""
-    record = run.record
-    backbone = find_backbone(record.backbone)
-    model = build_classifier(backbone, len(record.classes), record.preprocess.height)
-    model.load_weights(str(run.weights))
-    return FloatModel(model, backbone.normalisation, (record.preprocess.height, record.preprocess.width))
+def input_spec(trained: TrainedClassifier, dtype: Any) -> Any:
+    """The one input of every variant."""
+    return tf.TensorSpec((1, *trained.size, 3), dtype, INPUT_NAME)
 
 
 def with_full_range(calibration: NDArray[np.uint8]) -> NDArray[np.uint8]:

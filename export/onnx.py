@@ -10,19 +10,20 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from export.convert import INPUT_NAME, FloatModel
+from export.convert import input_spec, pixels_to_probabilities
 from export.errors import ConversionError
 from export.recipe import Recipe
+from pipeline.trained import TrainedClassifier
 
 # tf2onnx refuses 19 and up; 13 and up have per-channel quantisation.
 _OPSET = 17
 
 
-def convert_onnx(model: FloatModel, recipe: Recipe, calibration: NDArray[np.uint8]) -> bytes:
+def convert_onnx(trained: TrainedClassifier, recipe: Recipe, calibration: NDArray[np.uint8]) -> bytes:
     """Convert to a file with uint8 pixels in and float32 probabilities out.
 
     Args:
-        model: the trained classifier.
+        trained: the float model.
         recipe: FLOAT32, or STATIC_INT8: quantise-dequantise (QDQ) pairs, weights per channel.
         calibration: (n, height, width, 3) uint8 RGB, from train only.
 
@@ -30,7 +31,7 @@ def convert_onnx(model: FloatModel, recipe: Recipe, calibration: NDArray[np.uint
         ConversionError: the converter refused, or the result does not load.
     """
     try:
-        proto = _to_onnx(model)
+        proto = _to_onnx(trained)
         if recipe is Recipe.STATIC_INT8:
             return _quantise(proto, calibration)
         return bytes(proto.SerializeToString())
@@ -39,11 +40,11 @@ def convert_onnx(model: FloatModel, recipe: Recipe, calibration: NDArray[np.uint
         raise ConversionError(f"ONNX {recipe.value}: {first}; see log.txt in the run") from err
 
 
-def _to_onnx(model: FloatModel) -> Any:
+def _to_onnx(trained: TrainedClassifier) -> Any:
     import tf2onnx
 
-    spec = tf.TensorSpec((1, *model.size, 3), tf.uint8, INPUT_NAME)
-    function = tf.function(model.function(tf.uint8), input_signature=[spec])
+    spec = input_spec(trained, tf.uint8)
+    function = tf.function(pixels_to_probabilities(trained, tf.uint8), input_signature=[spec])
     proto, _ = tf2onnx.convert.from_function(function, input_signature=[spec], opset=_OPSET)
     return proto
 

@@ -81,14 +81,18 @@ def measure(
 
 
 def choose_golden(labels: NDArray[np.int64], reference: NDArray[np.float32], count: int) -> list[int]:
-    """Photos for the golden inputs: of every class in turn the one that the float model is surest and right about.
+    """Photos for the golden inputs: of every class in turn the one that the float model is right and surest about.
 
-    Sure answers stand far from a tie, so a rounding difference on a board cannot flip them.
+    Sure answers stand far from a tie, so a rounding difference on a board cannot flip them. Photos that it gets wrong
+    come last.
 
     Returns:
         indices, at most ``count``.
     """
-    certainty = reference[np.arange(len(labels)), labels]
-    by_class = [sorted(np.flatnonzero(labels == label), key=lambda i: -certainty[i]) for label in np.unique(labels)]
-    rounds = (indices[turn] for turn in range(count) for indices in by_class if turn < len(indices))
-    return [int(index) for _, index in zip(range(count), rounds, strict=False)]
+    wrong = reference.argmax(axis=1) != labels
+    doubt = 1.0 - reference[np.arange(len(labels)), labels]
+    rank = np.empty(len(labels), np.int64)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        rank[members[np.argsort(doubt[members], kind="stable")]] = np.arange(len(members))
+    return [int(index) for index in np.lexsort((labels, rank, wrong))[:count]]

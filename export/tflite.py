@@ -9,16 +9,17 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from export.convert import FloatModel, with_full_range
+from export.convert import pixels_to_probabilities, with_full_range
 from export.errors import ConversionError
 from export.recipe import Recipe
+from pipeline.trained import TrainedClassifier
 
 
-def convert_tflite(model: FloatModel, recipe: Recipe, calibration: NDArray[np.uint8]) -> bytes:
+def convert_tflite(trained: TrainedClassifier, recipe: Recipe, calibration: NDArray[np.uint8]) -> bytes:
     """Convert to a file with uint8 pixels in and probabilities out (float32, or uint8 for int8 recipes).
 
     Args:
-        model: the trained classifier.
+        trained: the float model.
         recipe: FLOAT32, or STATIC_INT8: weights per channel and activations per tensor, all integer.
         calibration: (n, height, width, 3) uint8 RGB, from train only.
 
@@ -27,8 +28,8 @@ def convert_tflite(model: FloatModel, recipe: Recipe, calibration: NDArray[np.ui
     """
     quantised = recipe is Recipe.STATIC_INT8
     # The integer converter quantises the input itself and wants to see it as float.
-    function = model.function(tf.float32 if quantised else tf.uint8)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], model.model)
+    function = pixels_to_probabilities(trained, tf.float32 if quantised else tf.uint8)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], trained.model)
     if quantised:
         _make_integer(converter, calibration)
     try:

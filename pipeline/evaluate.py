@@ -77,13 +77,9 @@ def _evaluate_run(run: Run, data: Path, split: Split | None) -> Evaluation:
     record = run.record
     labelled = _load(data, record.preprocess, record.classes, record.split, split)
     with native_stderr_dropped():
-        from pipeline.backbones import find_backbone
-        from pipeline.model import build_classifier, predict
+        from pipeline.trained import load_trained
 
-        backbone = find_backbone(record.backbone)
-        model = build_classifier(backbone, len(record.classes), record.preprocess.height)
-        model.load_weights(str(run.weights))
-        probabilities = predict(model, labelled.pixels, backbone.normalisation)
+        probabilities = load_trained(run).predict(labelled.pixels)
     scores = _calibrated_scores(probabilities, labelled, record.classes, record.decision)
     return Evaluation(str(run.folder), _name(split), scores.n, (VariantScores("float", scores),), {})
 

@@ -20,7 +20,8 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from device.contract import ClassName, Contract, Decision, Fraction, PreprocessSpec, SplitRule
+from device.contract import ClassName, Contract, Decision, Fraction, PreprocessSpec, SplitRule, require_schema
+from device.errors import ContractError
 from pipeline.errors import RunError
 
 RUN_SCHEMA = 1
@@ -134,13 +135,14 @@ def open_run(folder: Path) -> Run:
         raise RunError(f"{folder}: no such run; 'edgegraft train PHOTOS --out {folder}' makes one")
     if not path.is_file():
         raise RunError(f"{folder}: holds no {RECORD}; the training did not finish: run it again")
+    data = path.read_bytes()
     try:
-        record = msgspec.json.decode(path.read_bytes(), type=RunRecord)
+        require_schema(data, RUN_SCHEMA, str(path), "train again")
+        return Run(folder, msgspec.json.decode(data, type=RunRecord))
+    except ContractError as err:
+        raise RunError(str(err)) from err
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
-        raise RunError(f"{path}: {err}; train again with this version of edgegraft") from err
-    if record.schema != RUN_SCHEMA:
-        raise RunError(f"{path}: schema {record.schema}, this edgegraft reads {RUN_SCHEMA}; train again")
-    return Run(folder, record)
+        raise RunError(f"{path}: {err}; train again") from err
 
 
 def prepare_folder(folder: Path, overwrite: bool) -> None:
@@ -205,4 +207,5 @@ _OWN = {
     RECORD + ".partial",
     WEIGHTS + ".partial.h5",
     "report.html",
+    "report.html.partial",
 }

@@ -60,8 +60,8 @@ def test_a_width_without_imagenet_weights_says_which_have_them() -> None:
         backbone.load_weights(backbone.build((32, 32, 3)), "imagenet")
 
 
-# keras.io/api/applications (2019 edition, with exact counts); MobileNetV2 1.4: its release notes, 6.06 M without
-# statistics; EfficientNet-Lite0: 4.65 M parameters without statistics (timm, results-imagenet.csv).
+# The table of keras.io/applications of 2019, which gave exact counts, with 1,000 classes; MobileNetV2 1.4 as others
+# count Keras' own. EfficientNet-Lite0: the parameters in its authors' weights file, batch-norm statistics left out.
 @pytest.mark.parametrize(
     ("name", "published", "without_statistics"),
     [
