@@ -15,12 +15,12 @@ import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from device.closing import Closing
 from device.contract import MANIFEST_LIMIT_BYTES, FileEntry, Manifest, Variant, manifest_bytes, parse_manifest
 from device.errors import BundleError, ContractError
 
@@ -69,7 +69,7 @@ def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, bytes]) -> 
         partial.unlink(missing_ok=True)
 
 
-class Bundle:
+class Bundle(Closing):
     """A bundle that has been checked whole and is held open: what was checked is what is read.
 
     Use as a context manager. Files are read from the open handle, so replacing the file on disk changes nothing,
@@ -122,14 +122,6 @@ class Bundle:
         """Close the file; reading is over."""
         self._archive.close()
         self._stream.close()
-
-    def __enter__(self) -> Bundle:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def open_bundle(path: Path) -> Bundle:

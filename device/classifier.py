@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 from device.bundle import Bundle, open_bundle
+from device.closing import Closing
 from device.contract import ColourOrder, Manifest, Variant
 from device.engines import Engine, available, open_engine, prove
 from device.errors import EngineError
@@ -25,7 +25,7 @@ class Classified:
     decide_ms: float
 
 
-class Classifier:
+class Classifier(Closing):
     """Picture in, answer out. A context manager; not for use from two threads at once."""
 
     def __init__(self, manifest: Manifest, variant: Variant, engine: Engine) -> None:
@@ -55,14 +55,6 @@ class Classifier:
     def close(self) -> None:
         """Free the model."""
         self._engine.close()
-
-    def __enter__(self) -> Classifier:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def open_classifier(path: Path, variant: str | None = None, threads: int | None = None) -> Classifier:

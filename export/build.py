@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.bundle import file_entry, pack_arrays, write_bundle
-from device.contract import SCHEMA_VERSION, Golden, Manifest, Measured, Training, Variant
+from device.contract import SCHEMA_VERSION, Golden, Manifest, Training, Variant
 from device.errors import EngineError
 from device.quiet import native_stderr_to
 from export.errors import ConversionError, ParityError
-from export.parity import Proof, choose_golden, prove_variant
+from export.parity import Outcome, Proof, choose_golden, judge, prove_variant
 from export.recipe import Recipe, Target, targets
 from export.report import render_report
 from pipeline.display import PhotoProgress, silent_photos
@@ -49,22 +49,6 @@ class ExportConfig:
     recipes: tuple[Recipe, ...] = tuple(Recipe)
     max_drop_points: float = DEFAULT_MAX_DROP_POINTS
     version: str = "1.0.0"
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one target; without ``proof`` it could not be made or run, for the ``reason`` given."""
-
-    target: Target
-    model: bytes
-    proof: Proof | None
-    included: bool
-    reason: str
-
-    @property
-    def measured(self) -> Measured | None:
-        """The proof's figures."""
-        return self.proof.measured if self.proof else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,18 +110,8 @@ def _make_and_prove(
         except (ConversionError, EngineError) as err:
             outcomes.append(Outcome(target, b"", None, included=False, reason=str(err)))
             continue
-        outcomes.append(_judge(target, model, proof, config.max_drop_points))
+        outcomes.append(judge(target, model, proof, config.max_drop_points))
     return reference, tuple(outcomes)
-
-
-def _judge(target: Target, model: bytes, proof: Proof, max_drop_points: float) -> Outcome:
-    drop = proof.measured.drop_points
-    if float(np.ptp(proof.probabilities, axis=0).max()) == 0.0:
-        return Outcome(target, model, proof, included=False, reason="one and the same answer to every photo")
-    if drop > max_drop_points:
-        reason = f"accuracy drops by {drop:.2f} points, --max-drop allows {max_drop_points:.2f}"
-        return Outcome(target, model, proof, included=False, reason=reason)
-    return Outcome(target, model, proof, included=True, reason="")
 
 
 def _write(

@@ -31,6 +31,22 @@ class Proof:
     output: TensorSpec
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one target; without ``proof`` it could not be made or run, for the ``reason`` given."""
+
+    target: Target
+    model: bytes
+    proof: Proof | None
+    included: bool
+    reason: str
+
+    @property
+    def measured(self) -> Measured | None:
+        """The proof's figures."""
+        return self.proof.measured if self.proof else None
+
+
 def prove_variant(
     target: Target,
     model: bytes,
@@ -78,6 +94,17 @@ def measure(
         worst_difference=float(difference.max()),
         mean_difference=float(difference.mean()),
     )
+
+
+def judge(target: Target, model: bytes, proof: Proof, max_drop_points: float) -> Outcome:
+    """Whether a variant may travel: its answers differ from photo to photo, and its accuracy is within the budget."""
+    drop = proof.measured.drop_points
+    if float(np.ptp(proof.probabilities, axis=0).max()) == 0.0:
+        return Outcome(target, model, proof, included=False, reason="one and the same answer to every photo")
+    if drop > max_drop_points:
+        reason = f"accuracy drops by {drop:.2f} points, --max-drop allows {max_drop_points:.2f}"
+        return Outcome(target, model, proof, included=False, reason=reason)
+    return Outcome(target, model, proof, included=True, reason="")
 
 
 def choose_golden(labels: NDArray[np.int64], reference: NDArray[np.float32], count: int) -> list[int]:

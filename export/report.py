@@ -5,15 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from export.parity import Outcome
 from pipeline.metrics import Scores
 from pipeline.run import RunRecord
-
-if TYPE_CHECKING:
-    from export.build import Outcome
 
 _TEMPLATE = "report.html"
 

@@ -18,12 +18,13 @@ from pipeline.features import Forward, ViewStore, cut
 from pipeline.model import LOGITS, POOL, build_classifier
 from pipeline.run import StageRecord
 from pipeline.stages import (
+    FINE_TUNE,
+    HEAD,
     Epoch,
     Examples,
-    FineTuneConfig,
-    HeadConfig,
     KeepBest,
     Quality,
+    StageConfig,
     fit,
     freeze_batch_norm,
     quality,
@@ -39,8 +40,8 @@ class Recipe:
         view_budget: views in all, about; a large set needs fewer of each photo.
     """
 
-    head: HeadConfig = field(default_factory=HeadConfig)
-    fine_tune: FineTuneConfig = field(default_factory=FineTuneConfig)
+    head: StageConfig = HEAD
+    fine_tune: StageConfig = FINE_TUNE
     augmentation: AugmentConfig = field(default_factory=AugmentConfig)
     most_views: int = 5
     view_budget: int = 6000
@@ -110,7 +111,9 @@ class _Fitting:
         tf_keras.utils.set_random_seed(task.seed)
         self._task, self._scratch, self._display = task, scratch, display
         size = task.train.pixels.shape[1]
-        self._classifier = build_classifier(task.backbone, task.classes, size, task.weights)
+        self._classifier = build_classifier(
+            task.backbone, task.classes, size, task.weights, task.recipe.fine_tune.dropout
+        )
         self._parts = cut(self._classifier, task.backbone.unfreeze_from, POOL)
         self._history: list[Epoch] = []
 
@@ -230,7 +233,7 @@ class _Fitting:
         name: str,
         model: tf_keras.Model,
         views: NDArray[np.float16],
-        config: HeadConfig | FineTuneConfig,
+        config: StageConfig,
         measure: Callable[[], Quality],
     ) -> KeepBest:
         def note(epoch: Epoch) -> None:

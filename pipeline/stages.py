@@ -16,32 +16,36 @@ from pipeline.errors import TrainingError
 
 
 @dataclass(frozen=True, slots=True)
-class HeadConfig:
-    """Stage one. ``weight_decay`` is decoupled (AdamW, Loshchilov and Hutter 2017)."""
+class StageConfig:
+    """How one stage is trained, with AdamW (Loshchilov and Hutter 2017) and a cosine schedule.
 
-    epochs: int = 40
-    patience: int = 8
-    batch: int = 64
-    learning_rate: float = 1e-3
+    Attributes:
+        epochs: at most.
+        patience: epochs without a better one on validation before it stops.
+        batch: photos per step.
+        learning_rate: at the peak.
+        warmup_fraction: share of the steps that rise to the peak.
+        label_smoothing: share of the target that is spread over all classes.
+        weight_decay: decoupled from the gradient.
+        dropout: share of the pooled features that is dropped.
+        mixup: parameter of its Beta distribution (Zhang et al. 2017); 0 switches it off.
+    """
+
+    epochs: int
+    patience: int
+    batch: int
+    learning_rate: float
+    warmup_fraction: float = 0.0
     label_smoothing: float = 0.1
     weight_decay: float = 1e-2
-    dropout: float = 0.2
-    warmup_fraction: float = 0.0
+    dropout: float = 0.0
     mixup: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class FineTuneConfig:
-    """Stage two. ``mixup`` is the parameter of its Beta distribution (Zhang et al. 2017); 0 switches it off."""
-
-    epochs: int = 10
-    patience: int = 4
-    batch: int = 32
-    learning_rate: float = 3e-4
-    warmup_fraction: float = 0.1
-    label_smoothing: float = 0.1
-    weight_decay: float = 1e-2
-    mixup: float = 0.2
+HEAD = StageConfig(epochs=40, patience=8, batch=64, learning_rate=1e-3, dropout=0.2)
+# Three times the rate is better where the photos are far from ImageNet (drawn signs: 98 against 91 %) and worse where
+# they are near (flowers: 88 against 92 %), which is the usual case.
+FINE_TUNE = StageConfig(epochs=10, patience=4, batch=32, learning_rate=3e-4, warmup_fraction=0.1, mixup=0.2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ class Examples(tf_keras.utils.Sequence):
         labels: (n,) integers.
         classes: how many.
         batch: size.
-        mixup: see ``FineTuneConfig``.
+        mixup: see ``StageConfig``.
         seed: of order, views and mixup.
     """
 
@@ -187,7 +191,7 @@ class KeepBest(tf_keras.callbacks.Callback):
 def fit(
     model: tf_keras.Model,
     examples: Examples,
-    config: HeadConfig | FineTuneConfig,
+    config: StageConfig,
     keep_best: KeepBest,
 ) -> None:
     """Train a model; it ends with its best weights."""

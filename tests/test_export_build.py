@@ -21,9 +21,9 @@ from device.bundle import Bundle, open_bundle
 from device.contract import EngineKind, Measured, Variant
 from device.engines import open_engine, prove
 from device.preprocess import preprocess_bytes
-from export.build import ExportConfig, Outcome, export_run
+from export.build import ExportConfig, export_run
 from export.errors import ParityError
-from export.parity import Proof
+from export.parity import Outcome, Proof
 from export.recipe import Recipe, targets
 from export.report import render_report
 from pipeline.metrics import Scores, score

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from device.cameras.base import Closing, Frame
+from device.cameras.base import Frame
+from device.closing import Closing
 from device.contract import ColourOrder
 from device.preprocess import Pixels
 
@@ -33,6 +34,3 @@ class FakeCamera(Closing):
     def close(self) -> None:
         """See ``FrameSource.close``."""
         self.closed = True
-
-    def __enter__(self) -> FakeCamera:
-        return self

@@ -8,7 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from device.cameras.base import Closing, Frame
+from device.cameras.base import Frame
+from device.closing import Closing
 from device.contract import ColourOrder
 from device.errors import CameraError, PhotoError
 from device.preprocess import PHOTO_SUFFIXES, Pixels, decode
@@ -48,9 +49,6 @@ class VideoFile(Closing):
         """See ``FrameSource.close``."""
         self._capture.release()
 
-    def __enter__(self) -> VideoFile:
-        return self
-
 
 class PhotoFiles(Closing):
     """Photos in the order given. Implements ``FrameSource``.
@@ -88,9 +86,6 @@ class PhotoFiles(Closing):
             first, reason = next(iter(self.skipped.items()))
             raise CameraError(f"none of {len(self._paths)} photo(s) can be read; {first}: {reason}")
         return None
-
-    def __enter__(self) -> PhotoFiles:
-        return self
 
 
 def open_photo(path: Path) -> PhotoFiles:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 
-from device.cameras.base import Closing, Frame
+from device.cameras.base import Frame
+from device.closing import Closing
 from device.contract import ColourOrder
 from device.errors import CameraError
 from device.scene import Film, render
@@ -92,9 +93,6 @@ class SceneCamera(Closing):
     def close(self) -> None:
         """End the film; a ``read`` that waits in another thread returns None at once."""
         self._closed.set()
-
-    def __enter__(self) -> SceneCamera:
-        return self
 
     def _index_at(self, now: float) -> int:
         if not self._live:

@@ -9,7 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from device.cameras.base import Closing, Frame
+from device.cameras.base import Frame
+from device.closing import Closing
 from device.contract import ColourOrder
 from device.errors import CameraError
 
@@ -65,9 +66,6 @@ class V4l2Camera(Closing):
     def close(self) -> None:
         """See ``FrameSource.close``."""
         self._capture.release()
-
-    def __enter__(self) -> V4l2Camera:
-        return self
 
 
 def camera_devices() -> list[Path]:

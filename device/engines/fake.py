@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
+from device.closing import Closing
 from device.contract import TensorSpec
 from device.engines.base import as_probabilities
 
 
-class FakeEngine:
+class FakeEngine(Closing):
     """Implements ``Engine``.
 
     Args:
@@ -34,11 +34,3 @@ class FakeEngine:
 
     def close(self) -> None:
         """See ``Engine.close``."""
-
-    def __enter__(self) -> FakeEngine:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from device.closing import Closing
 from device.contract import TensorSpec
 from device.engines.base import as_probabilities
 from device.errors import EngineError
 from device.quiet import native_stderr_dropped
 
 
-class LiteRtEngine:
+class LiteRtEngine(Closing):
     """A TFLite model with one uint8 input and one float32 or quantised output; see ``Engine``.
 
     Raises:
@@ -51,14 +51,6 @@ class LiteRtEngine:
     def close(self) -> None:
         """See ``Engine.close``."""
         self._interpreter = None
-
-    def __enter__(self) -> LiteRtEngine:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _spec(details: dict[str, Any]) -> TensorSpec:

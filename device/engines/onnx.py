@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from device.closing import Closing
 from device.contract import TensorSpec
 from device.engines.base import as_probabilities
 from device.errors import EngineError
@@ -16,7 +16,7 @@ _FATAL_ONLY = 4
 _DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int8)": "int8"}
 
 
-class OnnxEngine:
+class OnnxEngine(Closing):
     """An ONNX model with one uint8 input and one float32 output; see ``Engine``.
 
     Raises:
@@ -51,14 +51,6 @@ class OnnxEngine:
     def close(self) -> None:
         """See ``Engine.close``."""
         self._session = None
-
-    def __enter__(self) -> OnnxEngine:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _spec(node: Any) -> TensorSpec:

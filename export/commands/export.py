@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from device.errors import UsageError
 
 if TYPE_CHECKING:
-    from export.build import ExportResult, Outcome
+    from export.build import ExportResult
+    from export.parity import Outcome
 
 SUMMARY = "turn a run into TFLite and ONNX, prove each against the float model, and bundle what passed"
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from pipeline.backbones.registry import Backbone, Normalisation
+from pipeline.backbones.base import Backbone, Normalisation
 from pipeline.errors import PipelineError, WeightsError
 
 _MINUS_ONE_TO_ONE = Normalisation(mean=(127.5, 127.5, 127.5), scale=127.5)
