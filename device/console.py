@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
-
-T = TypeVar("T")
 
 # Faster than this needs no bar.
 _BAR_DELAY_S = 1.0
@@ -25,17 +23,11 @@ def emit_json(result: Any) -> None:
     sys.stdout.buffer.flush()
 
 
-def progress(items: Iterable[T], label: str, total: int | None = None, unit: str = "it") -> Iterable[T]:
-    """Iterate with a bar on standard error, when that is a terminal and it takes longer than a second."""
-    return progress_bar(items, label, total, unit)  # type: ignore[no-any-return]
-
-
-def progress_bar(items: Iterable[Any] | None, label: str, total: int | None, unit: str = "it") -> Any:
-    """The bar itself, for work that is not an iteration: call ``update(n)`` and ``close()``."""
+def progress_bar(label: str, total: int, unit: str) -> Any:
+    """A bar on standard error, if that is a terminal and it takes over a second: ``update(n)``, ``close()``."""
     from tqdm import tqdm
 
     return tqdm(
-        items,
         desc=label,
         total=total,
         unit=unit,

@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from device.bundle import file_entry, pack_arrays, write_bundle
-from device.contract import SCHEMA_VERSION, Golden, Manifest, Training, Variant
+from device.contract import SCHEMA_VERSION, EngineKind, Golden, Manifest, Training, Variant
 from device.errors import EngineError
 from device.quiet import native_stderr_to
 from export.errors import ConversionError, ParityError
 from export.parity import Outcome, Proof, choose_golden, judge, prove_variant
 from export.recipe import Recipe, Target, targets
 from export.report import render_report
-from pipeline.display import PhotoProgress, silent_photos
+from pipeline.display import Display, Silent, counted
 from pipeline.metrics import Scores, score
 from pipeline.run import LOG, ExportPhotos, Run, open_run, write_atomically
+
+if TYPE_CHECKING:
+    from pipeline.trained import TrainedClassifier
+
+# Gives the calibration photos anew at each call, (height, width, 3) uint8 RGB each.
+Photos = Callable[[], Iterator[NDArray[np.uint8]]]
 
 DEFAULT_MAX_DROP_POINTS = 1.0
 REPORT = "report.html"
@@ -62,7 +70,7 @@ class ExportResult:
     seconds: float
 
 
-def export_run(config: ExportConfig, progress: PhotoProgress = silent_photos) -> ExportResult:
+def export_run(config: ExportConfig, display: Display | None = None) -> ExportResult:
     """Convert a run to every variant, prove each on validation photos, and bundle those that pass.
 
     The report is written into the Run as well, also when no variant passes.
@@ -75,7 +83,7 @@ def export_run(config: ExportConfig, progress: PhotoProgress = silent_photos) ->
     run = open_run(config.run)
     photos = run.photos()
     with native_stderr_to(run.folder / LOG):
-        reference, outcomes = _make_and_prove(run, photos, config, progress)
+        reference, outcomes = _make_and_prove(run, photos, config, display or Silent())
     float_score = score(reference, photos.labels, run.record.classes)
     report = render_report(run.record, float_score, outcomes, config.max_drop_points)
     write_atomically(run.folder / REPORT, report)
@@ -90,28 +98,43 @@ def export_run(config: ExportConfig, progress: PhotoProgress = silent_photos) ->
 
 
 def _make_and_prove(
-    run: Run, photos: ExportPhotos, config: ExportConfig, progress: PhotoProgress
+    run: Run, photos: ExportPhotos, config: ExportConfig, display: Display
 ) -> tuple[NDArray[np.float32], tuple[Outcome, ...]]:
     # TensorFlow is imported from here on, with its chatter going to the run's log.
-    from export.onnx import convert_onnx
-    from export.tflite import convert_tflite
+    from export.convert import with_full_range
     from pipeline.trained import load_trained
 
     trained = load_trained(run)
     reference = trained.predict(photos.validation)
+    calibration = with_full_range(photos.calibration)
     outcomes = []
     for target in targets(config.recipes):
-        convert = convert_tflite if target.suffix == "tflite" else convert_onnx
-        label = f"{target.name}: converting and proving"
+        photos_seen = len(photos.labels) + (len(calibration) if target.recipe.needs_calibration else 0)
+        display.begin(target.name, photos_seen, "photo")
         try:
-            model = convert(trained, target.recipe, photos.calibration)
-            pictures = progress(photos.validation, label)
+            model = _convert(target, trained, lambda: counted(calibration, display, "calibrating"))
+            pictures = counted(photos.validation, display, "proving")
             proof = prove_variant(target, model, pictures, photos.labels, reference, run.record.classes)
+            outcomes.append(judge(target, model, proof, config.max_drop_points))
         except (ConversionError, EngineError) as err:
             outcomes.append(Outcome(target, b"", None, included=False, reason=str(err)))
-            continue
-        outcomes.append(judge(target, model, proof, config.max_drop_points))
+        display.end(_sentence(outcomes[-1]))
     return reference, tuple(outcomes)
+
+
+def _convert(target: Target, trained: TrainedClassifier, calibration: Photos) -> bytes:
+    from export.onnx import convert_onnx
+    from export.tflite import convert_tflite
+
+    convert = convert_tflite if target.engine is EngineKind.LITERT else convert_onnx
+    return convert(trained, target.recipe, calibration)
+
+
+def _sentence(outcome: Outcome) -> str:
+    if outcome.measured is None or not outcome.included:
+        return f"{outcome.target.name:<18}  stays out: {outcome.reason}"
+    measured = outcome.measured
+    return f"{outcome.target.name:<18}  agrees on {measured.agreement:.1%}, drop {measured.drop_points:+.2f} points"
 
 
 def _write(

@@ -10,10 +10,11 @@ from device.cameras import open_camera
 from device.classifier import open_classifier
 from device.console import say
 from device.loop import LoopStats, run_loop
-from device.scene import draw_dataset
+from device.prediction import Prediction
+from device.scene import CLASSES, draw_dataset
 from export.build import ExportConfig, ExportResult, export_run
 from export.errors import ExportError
-from pipeline.display import Display, terminal_photos
+from pipeline.display import Display
 from pipeline.run import Run
 from pipeline.train import TrainConfig, train
 from pipeline.workstation import require_tensorflow
@@ -69,19 +70,36 @@ def run_demo(config: DemoConfig, display: Display) -> DemoResult:
     _clear(config.out)
     photos = config.out / "photos"
     say(f"1/5  drawing {config.photos_per_class} photos per class of traffic signs into {photos}")
-    draw_dataset(photos, config.photos_per_class, config.seed)
+    display.begin("drawing", config.photos_per_class * len(CLASSES), "photo")
+    draw_dataset(photos, config.photos_per_class, config.seed, on_photo=display.advance)
+    display.end()
     say("2/5  training")
     # Never mirrored, for a mirrored sign is another sign.
     run = train(TrainConfig(photos, config.out / "run", flip=False, seed=config.seed), display)
     say("3/5  exporting, and proving every variant against the float model")
     bundle = config.out / "signs.egb"
-    exported = export_run(ExportConfig(run.folder, bundle), terminal_photos)
+    exported = export_run(ExportConfig(run.folder, bundle), display)
     say("4/5  measuring every variant on this machine")
     bench = bench_bundle(bundle, _BENCH_RUNS)
     say(f"5/5  classifying {config.frames} frames of a virtual camera, whose truth is known")
+    display.begin("scene", config.frames, "frame")
     with open_classifier(bundle) as classifier:
-        scene = run_loop(open_camera(config.camera), config.camera, classifier, [], config.frames)
+        scene = run_loop(open_camera(config.camera), config.camera, classifier, [_Watching(display)], config.frames)
+    display.end()
     return DemoResult(run, exported, bench, scene, config.camera)
+
+
+class _Watching:
+    """A Sink that moves the display on."""
+
+    def __init__(self, display: Display) -> None:
+        self._display = display
+
+    def write(self, prediction: Prediction) -> None:
+        self._display.advance(1, prediction.answer or "unknown")
+
+    def close(self) -> None:
+        """Nothing to release."""
 
 
 def _clear(out: Path) -> None:

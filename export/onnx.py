@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +20,23 @@ from pipeline.trained import TrainedClassifier
 _OPSET = 17
 
 
-def convert_onnx(trained: TrainedClassifier, recipe: Recipe, calibration: NDArray[np.uint8]) -> bytes:
+def convert_onnx(
+    trained: TrainedClassifier, recipe: Recipe, calibration: Callable[[], Iterator[NDArray[np.uint8]]]
+) -> bytes:
     """Convert to a file with uint8 pixels in and float32 probabilities out.
 
     Args:
         trained: the float model.
         recipe: FLOAT32, or STATIC_INT8: quantise-dequantise (QDQ) pairs, weights per channel.
-        calibration: (n, height, width, 3) uint8 RGB, from train only.
+        calibration: gives photos anew at each call, (height, width, 3) uint8 RGB, from train only.
 
     Raises:
         ConversionError: the converter refused, or the result does not load.
     """
     try:
         proto = _to_onnx(trained)
-        if recipe is Recipe.STATIC_INT8:
-            return _quantise(proto, calibration)
+        if recipe.needs_calibration:
+            return _quantise(proto, calibration())
         return bytes(proto.SerializeToString())
     except Exception as err:  # tf2onnx and the quantiser raise whatever goes wrong inside
         first = (str(err).strip().splitlines() or [type(err).__name__])[0]
@@ -49,7 +52,7 @@ def _to_onnx(trained: TrainedClassifier) -> Any:
     return proto
 
 
-def _quantise(proto: Any, calibration: NDArray[np.uint8]) -> bytes:
+def _quantise(proto: Any, calibration: Iterator[NDArray[np.uint8]]) -> bytes:
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -76,8 +79,8 @@ def _quantise(proto: Any, calibration: NDArray[np.uint8]) -> bytes:
 class _PhotoReader:
     """onnxruntime's CalibrationDataReader: one photo at a time, then None."""
 
-    def __init__(self, calibration: NDArray[np.uint8], input_name: str) -> None:
-        self._photos = iter(calibration)
+    def __init__(self, calibration: Iterator[NDArray[np.uint8]], input_name: str) -> None:
+        self._photos = calibration
         self._input_name = input_name
 
     def get_next(self) -> dict[str, NDArray[np.uint8]] | None:

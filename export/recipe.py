@@ -15,6 +15,11 @@ class Recipe(Enum):
     FLOAT32 = "float32"
     STATIC_INT8 = "static_int8"
 
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether ranges of activations are measured on photos."""
+        return self is Recipe.STATIC_INT8
+
 
 @dataclass(frozen=True, slots=True)
 class Target:

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from export.convert import pixels_to_probabilities, with_full_range
+from export.convert import pixels_to_probabilities
 from export.errors import ConversionError
 from export.recipe import Recipe
 from pipeline.trained import TrainedClassifier
 
 
-def convert_tflite(trained: TrainedClassifier, recipe: Recipe, calibration: NDArray[np.uint8]) -> bytes:
+def convert_tflite(
+    trained: TrainedClassifier, recipe: Recipe, calibration: Callable[[], Iterator[NDArray[np.uint8]]]
+) -> bytes:
     """Convert to a file with uint8 pixels in and probabilities out (float32, or uint8 for int8 recipes).
 
     Args:
         trained: the float model.
         recipe: FLOAT32, or STATIC_INT8: weights per channel and activations per tensor, all integer.
-        calibration: (n, height, width, 3) uint8 RGB, from train only.
+        calibration: gives photos anew at each call, (height, width, 3) uint8 RGB, from train only, together spanning
+            0 to 255.
 
     Raises:
         ConversionError: the converter refused.
     """
-    quantised = recipe is Recipe.STATIC_INT8
+    quantised = recipe.needs_calibration
     # The integer converter quantises the input itself and wants to see it as float.
     function = pixels_to_probabilities(trained, tf.float32 if quantised else tf.uint8)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], trained.model)
@@ -40,9 +43,9 @@ def convert_tflite(trained: TrainedClassifier, recipe: Recipe, calibration: NDAr
         ) from err
 
 
-def _make_integer(converter: Any, calibration: NDArray[np.uint8]) -> None:
+def _make_integer(converter: Any, calibration: Callable[[], Iterator[NDArray[np.uint8]]]) -> None:
     def photos() -> Iterator[list[NDArray[np.float32]]]:
-        for pixels in with_full_range(calibration):
+        for pixels in calibration():
             yield [pixels[np.newaxis].astype(np.float32)]
 
     converter.optimizations = [tf.lite.Optimize.DEFAULT]

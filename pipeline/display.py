@@ -1,27 +1,13 @@
-"""How a training shows its progress, and two ways to do so."""
+"""How long work shows its progress, and two ways to do so."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
+from device.console import progress_bar, say
 
-from device.console import progress, progress_bar, say
-
-# From photos, (height, width, 3) uint8 each, and a label to the same photos, shown as they are taken.
-PhotoProgress = Callable[[Iterable[NDArray[np.uint8]], str], Iterable[NDArray[np.uint8]]]
-
-
-def silent_photos(photos: Iterable[NDArray[np.uint8]], label: str) -> Iterable[NDArray[np.uint8]]:
-    """A ``PhotoProgress`` that shows nothing."""
-    return photos
-
-
-def terminal_photos(photos: Iterable[NDArray[np.uint8]], label: str) -> Iterable[NDArray[np.uint8]]:
-    """A ``PhotoProgress`` with a bar on standard error."""
-    return progress(photos, label, unit="photo")
+T = TypeVar("T")
 
 
 class Display(Protocol):
@@ -33,8 +19,8 @@ class Display(Protocol):
     def advance(self, count: int = 1, note: str = "") -> None:
         """Some units are done; the note says how it stands."""
 
-    def end(self, line: str) -> None:
-        """The work is over; the line sums it up."""
+    def end(self, line: str = "") -> None:
+        """The work is over; the line, if any, sums it up."""
 
 
 class Silent:
@@ -46,7 +32,7 @@ class Silent:
     def advance(self, count: int = 1, note: str = "") -> None:
         """See ``Display``."""
 
-    def end(self, line: str) -> None:
+    def end(self, line: str = "") -> None:
         """See ``Display``."""
 
 
@@ -58,7 +44,7 @@ class Terminal:
 
     def begin(self, label: str, total: int, unit: str) -> None:
         """See ``Display``."""
-        self._bar = progress_bar(None, label, total, unit)
+        self._bar = progress_bar(label, total, unit)
 
     def advance(self, count: int = 1, note: str = "") -> None:
         """See ``Display``."""
@@ -66,7 +52,15 @@ class Terminal:
             self._bar.set_postfix_str(note, refresh=False)
         self._bar.update(count)
 
-    def end(self, line: str) -> None:
+    def end(self, line: str = "") -> None:
         """See ``Display``."""
         self._bar.close()
-        say(line)
+        if line:
+            say(line)
+
+
+def counted(items: Iterable[T], display: Display, note: str = "") -> Iterator[T]:
+    """The same items, with the display one further after each."""
+    for item in items:
+        yield item
+        display.advance(1, note)

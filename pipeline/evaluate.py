@@ -15,7 +15,7 @@ from device.prediction import calibrate
 from device.quiet import native_stderr_dropped
 from pipeline.cache import PixelCache, cache_root
 from pipeline.dataset import Photo, Split, list_folder
-from pipeline.display import PhotoProgress, silent_photos
+from pipeline.display import Display, Silent, counted
 from pipeline.errors import DatasetError, PipelineError
 from pipeline.ingest import ingest
 from pipeline.metrics import Scores, score
@@ -50,14 +50,14 @@ class _Labelled:
     labels: NDArray[np.int64]
 
 
-def evaluate(source: Path, data: Path, split: Split | None, progress: PhotoProgress = silent_photos) -> Evaluation:
+def evaluate(source: Path, data: Path, split: Split | None, display: Display | None = None) -> Evaluation:
     """Measure a Run's float model or every variant of a Bundle.
 
     Args:
         source: a Run folder or a Bundle file.
         data: a folder of photos whose class folders are named as the model's classes.
         split: the same photos that training assigned to it; None for all photos of the folder.
-        progress: wraps the photos while they are classified.
+        display: is told how it goes.
 
     Raises:
         PipelineError: the source is neither, or the photos do not fit it.
@@ -70,7 +70,7 @@ def evaluate(source: Path, data: Path, split: Split | None, progress: PhotoProgr
             f"{source}: a bare model does not say which classes and preprocessing it has; give the bundle or the run"
         )
     with open_bundle(source) as bundle:
-        return _evaluate_bundle(bundle, data, split, progress)
+        return _evaluate_bundle(bundle, data, split, display or Silent())
 
 
 def _evaluate_run(run: Run, data: Path, split: Split | None) -> Evaluation:
@@ -84,7 +84,7 @@ def _evaluate_run(run: Run, data: Path, split: Split | None) -> Evaluation:
     return Evaluation(str(run.folder), _name(split), scores.n, (VariantScores("float", scores),), {})
 
 
-def _evaluate_bundle(bundle: Bundle, data: Path, split: Split | None, progress: PhotoProgress) -> Evaluation:
+def _evaluate_bundle(bundle: Bundle, data: Path, split: Split | None, display: Display) -> Evaluation:
     manifest = bundle.manifest
     labelled = _load(data, manifest.preprocess, manifest.classes, manifest.training.split, split)
     results, skipped = [], {}
@@ -92,8 +92,10 @@ def _evaluate_bundle(bundle: Bundle, data: Path, split: Split | None, progress: 
         if not available(variant.engine):
             skipped[variant.name] = f"{variant.engine.value} is not installed here"
             continue
+        display.begin(variant.name, len(labelled.labels), "photo")
         with open_engine(variant, bundle.model(variant)) as engine:
-            answers = [engine.run(pixels) for pixels in progress(labelled.pixels, variant.name)]
+            answers = [engine.run(pixels) for pixels in counted(labelled.pixels, display)]
+        display.end()
         scores = _calibrated_scores(np.stack(answers), labelled, manifest.classes, manifest.decision)
         results.append(VariantScores(variant.name, scores))
     return Evaluation(str(bundle.path), _name(split), len(labelled.labels), tuple(results), skipped)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -15,7 +16,13 @@ from device.scene.world import render, sample_view
 _FILE_QUALITY = 95
 
 
-def draw_dataset(folder: Path, photos_per_class: int, seed: int, size: tuple[int, int] = (240, 320)) -> None:
+def draw_dataset(
+    folder: Path,
+    photos_per_class: int,
+    seed: int,
+    size: tuple[int, int] = (240, 320),
+    on_photo: Callable[[], None] = lambda: None,
+) -> None:
     """Draw photos of every class to ``folder/<class>/<class>_0001.jpg`` and on.
 
     A photo depends on the seed, its class and its number only: more of them leave the first ones as they are.
@@ -25,6 +32,7 @@ def draw_dataset(folder: Path, photos_per_class: int, seed: int, size: tuple[int
         photos_per_class: at least 1.
         seed: 0 or more; equal seeds give equal photos.
         size: (height, width) in pixels.
+        on_photo: called after each, for a progress bar.
 
     Raises:
         DeviceError: the folder is not empty, is a file, or cannot be written to; or no photos were asked for.
@@ -41,6 +49,7 @@ def draw_dataset(folder: Path, photos_per_class: int, seed: int, size: tuple[int
                 picture = render(sample_view(name, rng), size)
                 _, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _FILE_QUALITY])
                 (folder / name / f"{name}_{photo:04d}.jpg").write_bytes(data.tobytes())
+                on_photo()
     except OSError as err:
         raise DeviceError(f"{folder}: photos cannot be drawn there: {err.strerror}; name another folder") from err
 

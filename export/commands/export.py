@@ -38,11 +38,11 @@ def run(args: argparse.Namespace) -> int:
     from device.console import emit_json
     from export.build import ExportConfig, export_run
     from export.recipe import Recipe, parse_recipes
-    from pipeline.display import terminal_photos
+    from pipeline.display import Terminal
 
     recipes = parse_recipes(args.recipes) if args.recipes else tuple(Recipe)
     config = ExportConfig(args.run, args.out, recipes, args.max_drop, _version(args.version))
-    result = export_run(config, terminal_photos)
+    result = export_run(config, Terminal())
     if args.json:
         emit_json(result_json(result))
     else:

@@ -29,11 +29,11 @@ def run(args: argparse.Namespace) -> int:
     """See ``device.cli.Command``."""
     from device.console import emit_json
     from pipeline.dataset import Split
-    from pipeline.display import terminal_photos
+    from pipeline.display import Terminal
     from pipeline.evaluate import evaluate
 
     split = None if args.split == "all" else Split(args.split)
-    evaluation = evaluate(args.source, args.data, split, terminal_photos)
+    evaluation = evaluate(args.source, args.data, split, Terminal())
     if args.json:
         emit_json(evaluation_json(evaluation))
     else:
