@@ -211,7 +211,7 @@ class _Fitting:
             lambda: quality(forward(validation), self._task.validation.labels),
         )
         assert stage.best is not None
-        kept = stage.best.beats(head_quality)
+        kept = stage.best.beats(head_quality) and stage.best.accuracy >= head_quality.accuracy
         if not kept:
             self._classifier.set_weights(before)
         seconds = time.monotonic() - start
