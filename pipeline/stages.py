@@ -55,7 +55,7 @@ FINE_TUNE = StageConfig(epochs=10, patience=4, batch=32, learning_rate=3e-4, war
 class Quality:
     """On validation. ``loss``, the mean negative log-likelihood, decides.
 
-    A hundred photos tell two epochs apart by their loss; by accuracy, which moves in steps of a photo, mostly luck does.
+    A hundred photos tell two epochs apart by their loss; by accuracy, in steps of a photo, mostly luck does.
     """
 
     accuracy: float
@@ -141,7 +141,7 @@ class WarmupCosine(tf_keras.optimizers.schedules.LearningRateSchedule):
 
 
 class KeepBest(tf_keras.callbacks.Callback):
-    """Averages the weights, measures validation after every epoch, keeps the best, and stops when it no longer improves.
+    """Averages the weights, measures validation after every epoch, keeps the best, and stops when it gets no better.
 
     What is measured and kept is the moving average of the weights over about an epoch (Polyak and Juditsky 1992):
     with few photos single steps scatter by several points. Training itself goes on from the weights as they are.
