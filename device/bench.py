@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from device.bundle import open_bundle
 from device.contract import Variant
-from device.engines import Engine, available, open_engine, prove
+from device.engines import Engine, available, not_installed, open_engine, prove
 from device.engines.factory import default_threads
 from device.errors import EdgegraftError
 
@@ -118,7 +118,7 @@ def _measure(path: Path, variant: Variant, runs: int, threads: int) -> BenchResu
         "size_bytes": variant.file.size_bytes,
     }
     if not available(variant.engine):
-        return BenchResult(**about, error=f"{variant.engine.value} is not installed here")  # type: ignore[arg-type]
+        return BenchResult(**about, error=not_installed(variant.engine))  # type: ignore[arg-type]
     command = [sys.executable, "-m", "device.bench", str(path), variant.name, str(runs), str(threads)]
     started = time.time()
     try:

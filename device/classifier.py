@@ -9,7 +9,7 @@ from pathlib import Path
 from device.bundle import Bundle, open_bundle
 from device.closing import Closing
 from device.contract import ColourOrder, Manifest, Variant
-from device.engines import Engine, available, open_engine, prove
+from device.engines import Engine, available, not_installed, open_engine, prove
 from device.errors import EngineError
 from device.prediction import Answer, decide
 from device.preprocess import Pixels, preprocess
@@ -85,5 +85,5 @@ def _preferred(bundle: Bundle) -> Variant:
     for variant in bundle.manifest.variants:
         if available(variant.engine):
             return variant
-    needed = ", ".join(sorted({variant.engine.value for variant in bundle.manifest.variants}))
-    raise EngineError(f"{bundle.path} needs one of these runtimes, none is installed: {needed}; pip install edgegraft")
+    lacks = "; ".join(sorted({not_installed(variant.engine) for variant in bundle.manifest.variants}))
+    raise EngineError(f"{bundle.path}: no variant can run, {lacks}")

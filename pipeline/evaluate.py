@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from device.bundle import Bundle, open_bundle
 from device.contract import Decision, PreprocessSpec, SplitRule
-from device.engines import available, open_engine
+from device.engines import available, not_installed, open_engine
 from device.prediction import calibrate
 from device.quiet import native_stderr_dropped
 from pipeline.cache import PixelCache, cache_root
@@ -90,7 +90,7 @@ def _evaluate_bundle(bundle: Bundle, data: Path, split: Split | None, display: D
     results, skipped = [], {}
     for variant in manifest.variants:
         if not available(variant.engine):
-            skipped[variant.name] = f"{variant.engine.value} is not installed here"
+            skipped[variant.name] = not_installed(variant.engine)
             continue
         display.begin(variant.name, len(labelled.labels), "photo")
         with open_engine(variant, bundle.model(variant)) as engine:

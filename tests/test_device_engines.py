@@ -210,7 +210,7 @@ except EngineError as err:
     child = board_python("-c", program)
     assert child.stdout.splitlines() == [
         "True False",
-        "this model needs onnxruntime, which is not installed here: pip install 'edgegraft[onnx]'",
+        "onnxruntime is not installed here: pip install 'edgegraft[onnx]'",
     ], child.stderr
 
 

@@ -22,6 +22,11 @@ def available(kind: EngineKind) -> bool:
     return importlib.util.find_spec(_PACKAGE[kind]) is not None
 
 
+def not_installed(kind: EngineKind) -> str:
+    """What to tell a user whose machine lacks the runtime."""
+    return f"{_PACKAGE[kind]} is not installed here: {_INSTALL[kind]}"
+
+
 def default_threads() -> int:
     """Cores this process may use, at most four: small models do not gain from more."""
     return min(_MOST_THREADS, len(os.sched_getaffinity(0)))
@@ -59,7 +64,7 @@ def load_engine(kind: EngineKind, model: bytes, threads: int | None = None) -> E
         EngineError: runtime missing, or the model does not load.
     """
     if not available(kind):
-        raise EngineError(f"this model needs {_PACKAGE[kind]}, which is not installed here: {_INSTALL[kind]}")
+        raise EngineError(not_installed(kind))
     threads = threads or default_threads()
     if kind is EngineKind.LITERT:
         from device.engines.litert import LiteRtEngine
