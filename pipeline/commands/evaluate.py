@@ -71,7 +71,7 @@ def evaluation_text(evaluation: Evaluation) -> str:
     if evaluation.results:
         first = evaluation.results[0]
         classes = list(first.scores.per_class)
-        header = ("truth \\ answer", *classes, "found", "right")
+        header = ("truth \\ answer", *classes, "recall", "precision")
         body = [
             (name, *(str(count) for count in row), f"{values.recall:.0%}", f"{values.precision:.0%}")
             for (name, values), row in zip(first.scores.per_class.items(), first.scores.confusion, strict=True)
