@@ -103,12 +103,17 @@ class LoopStats:
             self.scored += 1
             self.correct += prediction.answer == prediction.truth
 
+    @property
+    def frames_per_second(self) -> float:
+        """Over the whole loop."""
+        return self.frames / self.seconds if self.seconds else 0.0
+
     def summary(self) -> dict[str, object]:
         """As JSON-ready numbers; ``scene`` is there when the camera knew what it showed."""
         result: dict[str, object] = {
             "frames": self.frames,
             "seconds": self.seconds,
-            "frames_per_second": self.frames / self.seconds if self.seconds else 0.0,
+            "frames_per_second": self.frames_per_second,
             "dropped": self.dropped,
             "unknown": self.unknown,
             "answers": self.answers,
@@ -120,8 +125,7 @@ class LoopStats:
 
     def sentence(self) -> str:
         """For a person."""
-        rate = self.frames / self.seconds if self.seconds else 0.0
-        text = f"{self.frames} frames in {self.seconds:.1f} s ({rate:.1f}/s), {self.dropped} dropped"
+        text = f"{self.frames} frames in {self.seconds:.1f} s ({self.frames_per_second:.1f}/s), {self.dropped} dropped"
         text = f"{text}, {self.unknown} unknown"
         return f"{text}; {self.correct} of {self.scored} right" if self.scored else text
 

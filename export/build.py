@@ -21,7 +21,7 @@ from device.errors import EngineError
 from device.quiet import native_stderr_to
 from export.errors import ConversionError, ParityError
 from export.parity import Outcome, Proof, choose_golden, judge, prove_variant
-from export.recipe import Recipe, Target, targets
+from export.recipe import DEFAULT_MAX_DROP_POINTS, Recipe, Target, targets
 from export.report import render_report
 from pipeline.display import Display, Silent, counted
 from pipeline.metrics import Scores, score
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 # Gives the calibration photos anew at each call, (height, width, 3) uint8 RGB each.
 Photos = Callable[[], Iterator[NDArray[np.uint8]]]
 
-DEFAULT_MAX_DROP_POINTS = 1.0
 REPORT = "report.html"
 
 _GOLDEN_COUNT = 8

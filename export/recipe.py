@@ -8,6 +8,9 @@ from enum import Enum
 from device.contract import EngineKind
 from export.errors import ExportError
 
+# Loss of accuracy, in percentage points, above which a variant stays out.
+DEFAULT_MAX_DROP_POINTS = 1.0
+
 
 class Recipe(Enum):
     """How weights and activations are represented."""

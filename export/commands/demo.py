@@ -76,7 +76,7 @@ def result_text(result: DemoResult) -> str:
         "",
         f"test      {test.accuracy:.1%} of {test.n} photos that training never saw ({test.low:.1%} to {test.high:.1%})",
         f"scene     {scene.correct / max(1, scene.scored):.1%} of {scene.scored} frames with a known truth, "
-        f"{scene.frames / scene.seconds:.0f} frames/s",
+        f"{scene.frames_per_second:.0f} frames/s",
         "",
         table(("variant", "size MB", "p50 ms", "drop points"), rows),
         "",

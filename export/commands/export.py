@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from device.errors import UsageError
+from export.recipe import DEFAULT_MAX_DROP_POINTS
 
 if TYPE_CHECKING:
     from export.build import ExportResult
@@ -23,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-drop",
         type=float,
-        default=1.0,
+        default=DEFAULT_MAX_DROP_POINTS,
         metavar="POINTS",
         help="accuracy a variant may lose, in points (1.0)",
     )

@@ -36,7 +36,6 @@ class Backbone:
         build: from (height, width, 3) to a flat tf_keras.Model with random weights; float32 in, already normalised,
             (batch, h, w, channels) out.
         load_imagenet: fills such a model; raises WeightsError.
-        weights_source: where ``load_imagenet`` takes them from, for people.
     """
 
     name: str
@@ -46,7 +45,6 @@ class Backbone:
     unfreeze_from: str
     build: Callable[[tuple[int, int, int]], Any]
     load_imagenet: Callable[[Any], None]
-    weights_source: str
 
     def load_weights(self, model: Any, weights: str) -> None:
         """Fill a model made by ``build``.

