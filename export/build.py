@@ -25,7 +25,7 @@ from export.recipe import DEFAULT_MAX_DROP_POINTS, Recipe, Target, targets
 from export.report import render_report
 from pipeline.display import Display, Silent, counted
 from pipeline.metrics import Scores, score
-from pipeline.run import LOG, ExportPhotos, Run, open_run, write_atomically
+from pipeline.run import EXPORT_REPORT, LOG, ExportPhotos, Run, open_run, write_atomically
 
 if TYPE_CHECKING:
     from pipeline.trained import TrainedClassifier
@@ -85,15 +85,15 @@ def export_run(config: ExportConfig, display: Display | None = None) -> ExportRe
         reference, outcomes = _make_and_prove(run, photos, config, display or Silent())
     float_score = score(reference, photos.labels, run.record.classes)
     report = render_report(run.record, float_score, outcomes, config.max_drop_points)
-    write_atomically(run.folder / REPORT, report)
+    write_atomically(run.folder / EXPORT_REPORT, report)
     if not any(outcome.included for outcome in outcomes):
         reasons = "; ".join(f"{outcome.target.name}: {outcome.reason}" for outcome in outcomes)
         raise ParityError(
             f"no variant passed, no bundle was written ({reasons}). Allow more with --max-drop, or train on more "
-            f"photos; see {run.folder / REPORT}"
+            f"photos; see {run.folder / EXPORT_REPORT}"
         )
     _write(config, run, photos, reference, outcomes, report)
-    return ExportResult(config.out, run.folder / REPORT, float_score, outcomes, time.monotonic() - start)
+    return ExportResult(config.out, run.folder / EXPORT_REPORT, float_score, outcomes, time.monotonic() - start)
 
 
 def _make_and_prove(

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from pipeline.frozen import frozen_function
 from pipeline.model import normalise
 from pipeline.trained import TrainedClassifier
 
@@ -15,7 +16,7 @@ INPUT_NAME = "pixels"
 
 
 def pixels_to_probabilities(trained: TrainedClassifier, dtype: Any) -> Any:
-    """The classifier from raw pixels on, normalisation included.
+    """The classifier from raw pixels on, normalisation included, its weights as constants.
 
     Args:
         trained: of a run.
@@ -25,11 +26,10 @@ def pixels_to_probabilities(trained: TrainedClassifier, dtype: Any) -> Any:
         a concrete function, (1, height, width, 3) of ``dtype`` -> (1, classes) float32.
     """
 
-    @tf.function(input_signature=[input_spec(trained, dtype)])
     def classify(pixels: Any) -> Any:
         return trained.model(normalise(pixels, trained.normalisation), training=False)
 
-    return classify.get_concrete_function()
+    return frozen_function(classify, (1, *trained.size, 3), dtype, INPUT_NAME)
 
 
 def input_spec(trained: TrainedClassifier, dtype: Any) -> Any:

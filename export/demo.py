@@ -14,9 +14,10 @@ from device.prediction import Prediction
 from device.scene import CLASSES, draw_dataset
 from export.build import ExportConfig, ExportResult, export_run
 from export.errors import ExportError
+from pipeline.config import TrainConfig
 from pipeline.display import Display
 from pipeline.run import Run
-from pipeline.train import TrainConfig, train
+from pipeline.train import train
 from pipeline.workstation import require_tensorflow
 
 _BENCH_RUNS = 100

@@ -32,7 +32,7 @@ def convert_tflite(
     quantised = recipe.needs_calibration
     # The integer converter quantises the input itself and wants to see it as float.
     function = pixels_to_probabilities(trained, tf.float32 if quantised else tf.uint8)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], trained.model)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
     if quantised:
         _make_integer(converter, calibration)
     try:

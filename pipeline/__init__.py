@@ -10,3 +10,4 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Its Python side: hints for TensorFlow's developers, not for ours.
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+logging.getLogger("absl").setLevel(logging.ERROR)

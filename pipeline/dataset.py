@@ -1,6 +1,7 @@
 """A folder of photos as data: which files, which classes, and what had to be left out.
 
-Two layouts are understood: one folder per class, or ``train/ [val/] test/`` each with one folder per class.
+Two layouts are understood: one folder per class, or ``train/ [val/] test/`` each with one folder per class. Beside them
+``_unknown/`` may hold photos of things that are no class: they fit and measure the unknown threshold.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ from pipeline.errors import DatasetError
 
 # Three splits have to hold one each.
 LEAST_PHOTOS_PER_CLASS = 3
+
+UNKNOWN_FOLDER = "_unknown"
+# The label of a photo of no class.
+UNKNOWN_LABEL = -1
 
 _VALIDATION_NAMES = ("val", "valid", "validation")
 
@@ -49,6 +54,7 @@ class Listing:
         files: in the order of their paths.
         ready_made: whether the folder itself says which split a photo belongs to.
         ignored: files that are no photos by their name, with the reason.
+        unknown: photos of no class, labelled ``UNKNOWN_LABEL``.
     """
 
     root: Path
@@ -56,6 +62,7 @@ class Listing:
     files: tuple[Listed, ...]
     ready_made: bool
     ignored: Mapping[str, str] = field(default_factory=dict)
+    unknown: tuple[Listed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +71,7 @@ class Photo:
 
     Attributes:
         path: the file.
-        label: index of its class.
+        label: index of its class, or ``UNKNOWN_LABEL``.
         sha256: of the file's bytes, hexadecimal.
         row: where its pixels are in the cache.
         folder_split: as in ``Listed``.
@@ -79,13 +86,17 @@ class Photo:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Photos to train or measure on; ``left_out`` says which files were not usable and why."""
+    """Photos to train or measure on; ``left_out`` says which files were not usable and why.
+
+    ``unknown`` are photos of no class; they are in none of the splits, see ``split.assign_unknown``.
+    """
 
     root: Path
     classes: tuple[str, ...]
     photos: tuple[Photo, ...]
     ready_made: bool
     left_out: Mapping[str, str]
+    unknown: tuple[Photo, ...] = ()
 
     def counts(self) -> dict[str, int]:
         """Photos by class name, in the order of the classes."""
@@ -106,6 +117,10 @@ def list_folder(root: Path) -> Listing:
         return _listing(root, _class_folders(root), {None: root})
     classes = _class_folders(splits[Split.TRAIN])
     for split, folder in splits.items():
+        if (folder / UNKNOWN_FOLDER).is_dir():
+            raise DatasetError(
+                f"{folder / UNKNOWN_FOLDER}: photos of no class belong in {root / UNKNOWN_FOLDER}; move them"
+            )
         _require_same_classes(folder, split, classes)
     return _listing(root, classes, splits)
 
@@ -129,7 +144,9 @@ def check_trainable(dataset: Dataset) -> None:
 
 
 def check_unambiguous(root: Path, classes: tuple[str, ...], photos: Iterable[Photo]) -> None:
-    """Refuse a photo that lies in two classes: whichever label is wrong would be learned and measured.
+    """Refuse a photo that lies in two classes, or in one and in ``_unknown``.
+
+    Whichever label is wrong would be learned and measured.
 
     Raises:
         DatasetError: names the files, up to five pairs.
@@ -167,15 +184,15 @@ def _ready_made_splits(root: Path) -> dict[Split, Path]:
 
 
 def _has_folders(folder: Path) -> bool:
-    return any(_is_visible_folder(path) for path in folder.iterdir())
+    return any(_is_class_folder(path) for path in folder.iterdir())
 
 
-def _is_visible_folder(path: Path) -> bool:
-    return path.is_dir() and not path.name.startswith(".")
+def _is_class_folder(path: Path) -> bool:
+    return path.is_dir() and not path.name.startswith(".") and path.name != UNKNOWN_FOLDER
 
 
 def _class_folders(root: Path) -> tuple[str, ...]:
-    names = sorted(_class_name(path) for path in root.iterdir() if _is_visible_folder(path))
+    names = sorted(_class_name(path) for path in root.iterdir() if _is_class_folder(path))
     not_utf8 = [name for name in names if printable(name) != name]
     if not_utf8:
         raise DatasetError(f"{printable(root)}: the folder name {printable(not_utf8[0])!r} is not UTF-8; rename it")
@@ -205,14 +222,23 @@ def _listing(root: Path, classes: tuple[str, ...], folders: Mapping[Split, Path]
     files: list[Listed] = []
     ignored: dict[str, str] = {}
     for split, folder in folders.items():
-        for class_folder in sorted(path for path in folder.iterdir() if _is_visible_folder(path)):
-            for path in sorted(class_folder.rglob("*")):
-                reason = _reason_to_ignore(path, class_folder)
-                if reason is None:
-                    files.append(Listed(path, labels[_class_name(class_folder)], split))
-                elif reason:
-                    ignored[printable(path.relative_to(root))] = reason
-    return Listing(root, classes, tuple(files), None not in folders, ignored)
+        for class_folder in sorted(path for path in folder.iterdir() if _is_class_folder(path)):
+            label = labels[_class_name(class_folder)]
+            files += _photos_under(root, class_folder, label, split, ignored)
+    unknown = _photos_under(root, root / UNKNOWN_FOLDER, UNKNOWN_LABEL, None, ignored)
+    return Listing(root, classes, tuple(files), None not in folders, ignored, tuple(unknown))
+
+
+def _photos_under(root: Path, folder: Path, label: int, split: Split | None, ignored: dict[str, str]) -> list[Listed]:
+    """The photos of a folder, which may be absent; the files that are none go to ``ignored``."""
+    photos = []
+    for path in sorted(folder.rglob("*")):
+        reason = _reason_to_ignore(path, folder)
+        if reason is None:
+            photos.append(Listed(path, label, split))
+        elif reason:
+            ignored[printable(path.relative_to(root))] = reason
+    return photos
 
 
 def _reason_to_ignore(path: Path, class_folder: Path) -> str | None:

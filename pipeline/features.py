@@ -1,7 +1,7 @@
-"""Cutting the classifier where fine-tuning starts, and running the frozen part once.
+"""Cutting the classifier where fine-tuning starts, and running the frozen part once. Imports TensorFlow.
 
-The lower part never changes while the upper is trained, so its activations are computed once per view and kept
-on disk; training epochs pay for the upper part only.
+The lower part never changes while the upper is trained, so its activations are computed once per view, by LiteRT, and
+kept on disk; training epochs pay for the upper part only.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,12 @@ import tensorflow as tf
 import tf_keras
 from numpy.typing import NDArray
 
-from pipeline.augment import AugmentConfig, augment
+from pipeline.augmentation.config import AugmentConfig
+from pipeline.augmentation.views import augment
 from pipeline.backbones import Normalisation
 from pipeline.errors import TrainingError
+from pipeline.extract import Extractor
+from pipeline.frozen import convert_frozen
 from pipeline.model import normalise
 
 _BATCH = 32
@@ -67,17 +70,55 @@ def cut(classifier: tf_keras.Model, first_upper_layer: str, last_feature_layer: 
     )
 
 
+def convert_lower(parts: CutClassifier, normalisation: Normalisation) -> bytes:
+    """The lower part as float TFLite, (1, height, width, 3) uint8 RGB -> activations at the cut."""
+
+    def lower(pixels: Any) -> Any:
+        return parts.lower(normalise(pixels, normalisation), training=False)
+
+    return convert_frozen(lower, (1, *parts.lower.input_shape[1:]), tf.uint8)
+
+
+def draw_views(
+    pixels: NDArray[np.uint8], config: AugmentConfig, seed: int, count: int
+) -> Iterator[tuple[int, int, NDArray[np.uint8]]]:
+    """Several views of every photo, as whole steps of colour, which is what a board would see.
+
+    Args:
+        pixels: (n, height, width, 3) uint8 RGB.
+        config: distributions of the random views.
+        seed: of the random views.
+        count: views of each photo; view 0 is the photo itself.
+
+    Yields:
+        view, index of the first photo, (b, height, width, 3) uint8 RGB.
+    """
+
+    @tf.function(reduce_retracing=True)
+    def random_view(batch: Any, batch_seed: Any) -> Any:
+        return tf.cast(tf.round(augment(batch, batch_seed, config)), tf.uint8)
+
+    for view in range(count):
+        for start in range(0, len(pixels), _BATCH):
+            batch = pixels[start : start + _BATCH]
+            if view > 0:
+                batch = random_view(tf.constant(batch), tf.constant([seed + view, start], tf.int32)).numpy()
+            yield view, start, batch
+
+
 class ViewStore:
     """Activations of the lower part for several views of each photo, as float16 in a nameless file.
 
-    View 0 is the photo as the board would see it, the others are random. The file has no name, so nothing is left
-    of it when the process is killed.
+    The file has no name, so nothing is left of it when the process is killed.
 
     Args:
         folder: on a disk with room for it.
         views: how many.
         photos: how many.
         shape: of one activation.
+
+    Attributes:
+        activations: (views, photos, ...) float16.
 
     Raises:
         TrainingError: the disk has no room.
@@ -96,37 +137,20 @@ class ViewStore:
                 ) from err
             self.activations = np.memmap(stream, np.float16, "r+", shape=(views, photos, *shape))
 
-    def fill(
-        self,
-        lower: tf_keras.Model,
-        pixels: NDArray[np.uint8],
-        normalisation: Normalisation,
-        config: AugmentConfig,
-        seed: int,
-        on_photos: Callable[[int], None],
+    def put(
+        self, lower: Extractor, view: int, first: int, pixels: NDArray[np.uint8], on_photo: Callable[[], None]
     ) -> None:
-        """Run the lower part over every view of every photo.
+        """Run the lower part over one view of some photos.
 
         Args:
-            lower: of a CutClassifier.
-            pixels: (photos, height, width, 3) uint8 RGB.
-            normalisation: of the backbone.
-            config: distributions of the random views.
-            seed: of the random views.
-            on_photos: told how many views have been added.
+            lower: of ``convert_lower``.
+            view: which.
+            first: index of the first photo.
+            pixels: (b, height, width, 3) uint8 RGB.
+            on_photo: called after each.
         """
-
-        @tf.function(reduce_retracing=True)
-        def activations(batch: Any, seed: Any, random: Any) -> Any:
-            views = tf.cond(random, lambda: augment(batch, seed, config), lambda: tf.cast(batch, tf.float32))
-            return tf.cast(lower(normalise(views, normalisation), training=False), tf.float16)
-
-        for view in range(len(self.activations)):
-            for start in range(0, len(pixels), _BATCH):
-                batch = tf.constant(pixels[start : start + _BATCH])
-                result = activations(batch, tf.constant([seed + view, start], tf.int32), tf.constant(view > 0))
-                self.activations[view, start : start + len(batch)] = result.numpy()
-                on_photos(len(batch))
+        for index, activation in enumerate(lower(pixels, on_photo=on_photo)):
+            self.activations[view, first + index] = activation
 
 
 class Forward:
@@ -143,7 +167,7 @@ class Forward:
 
         self._forward = forward
 
-    def __call__(self, inputs: NDArray[np.float16]) -> NDArray[np.float32]:
+    def __call__(self, inputs: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """Outputs, float32, for (n, ...) inputs."""
         starts = range(0, len(inputs), _BATCH)
         return np.concatenate([self._forward(tf.constant(inputs[start : start + _BATCH])).numpy() for start in starts])

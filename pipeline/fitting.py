@@ -1,248 +1,273 @@
-"""Pixels to a trained classifier: the two stages, and the choice between them. Imports TensorFlow."""
+"""Pixels to a trained classifier: fine-tuning of pretrained weights, and training from scratch. Imports TensorFlow."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import tensorflow as tf
 import tf_keras
 from numpy.typing import NDArray
 
-from pipeline.augment import AugmentConfig
-from pipeline.backbones import Backbone
-from pipeline.display import Display
-from pipeline.features import Forward, ViewStore, cut
-from pipeline.model import LOGITS, POOL, build_classifier
-from pipeline.run import StageRecord
-from pipeline.stages import (
-    FINE_TUNE,
-    HEAD,
-    Epoch,
-    Examples,
-    KeepBest,
-    Quality,
-    StageConfig,
-    fit,
-    freeze_batch_norm,
-    quality,
-)  # fmt: skip
+from pipeline.augmentation.config import AugmentConfig
+from pipeline.backbones import Normalisation
+from pipeline.callbacks.history_file import read_history
+from pipeline.callbacks.quality import Quality
+from pipeline.distillation import Teacher, hard_targets, make_loss
+from pipeline.examples import CachedViews, FreshViews, Source
+from pipeline.explain import gradient_heatmaps, last_feature_layer
+from pipeline.extract import Extractor
+from pipeline.fast import Features, extract_features, fit_head
+from pipeline.features import Forward, ViewStore, convert_lower, cut, draw_views
+from pipeline.fitted import Fitted, Labelled, Task
+from pipeline.model import LOGITS, POOL, Predictor, add_head, build_classifier
+from pipeline.recipes import Recipe, StageConfig
+from pipeline.run import HISTORY, StageRecord
+from pipeline.session import Session
+from pipeline.stages import StageResult, fit_stage, quality
+
+# Photos from which batch norm's statistics may be learned anew: fewer would ruin those of a million.
+_ENOUGH_FOR_BATCH_NORM = 20_000
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """Everything that is chosen about a training.
-
-    Attributes:
-        most_views: random views per photo, at most.
-        view_budget: views in all, about; a large set needs fewer of each photo.
-    """
-
-    head: StageConfig = HEAD
-    fine_tune: StageConfig = FINE_TUNE
-    augmentation: AugmentConfig = field(default_factory=AugmentConfig)
-    most_views: int = 5
-    view_budget: int = 6000
-
-    def views(self, photos: int) -> int:
-        """Views per photo, the plain one included."""
-        return 1 + max(1, min(self.most_views, round(self.view_budget / photos)))
-
-
-@dataclass(frozen=True, slots=True)
-class Labelled:
-    """(n, height, width, 3) uint8 RGB and (n,) int64."""
-
-    pixels: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """A trained classifier and how it came about."""
-
-    classifier: tf_keras.Model
-    stages: tuple[StageRecord, ...]
-    history: tuple[Epoch, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What is to be trained.
-
-    Attributes:
-        backbone: from the registry.
-        weights: where its pretrained weights come from, see ``Backbone.load_weights``.
-        classes: how many.
-        train: to learn from.
-        validation: for early stopping and for the choice between the stages.
-        recipe: how.
-        seed: of everything that chance decides.
-    """
-
-    backbone: Backbone
-    weights: str
-    classes: int
-    train: Labelled
-    validation: Labelled
-    recipe: Recipe
-    seed: int
-
-
-def fit_classifier(task: Task, scratch: Path, display: Display) -> Fitted:
-    """Train in two stages; the second is kept only if validation says so.
+class KerasClassifier:
+    """A trained tf_keras classifier. Implements ``pipeline.fitted.Classifier``.
 
     Args:
-        task: what.
-        scratch: folder on a disk with room for the views, some 50 kB each.
-        display: is told how it goes.
+        model: from ``build_classifier``.
+        normalisation: of its backbone.
+    """
+
+    def __init__(self, model: tf_keras.Model, normalisation: Normalisation) -> None:
+        self._model, self._normalisation = model, normalisation
+        self._predictor = Predictor(model, normalisation)
+
+    def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See ``Classifier``."""
+        return self._predictor(pixels)
+
+    def weights(self) -> list[NDArray[Any]]:
+        """See ``Classifier``."""
+        return self._model.get_weights()  # type: ignore[no-any-return]
+
+    def heatmaps(self, pixels: NDArray[np.uint8], wanted: NDArray[np.int64]) -> NDArray[np.float32] | None:
+        """See ``Classifier``; by Grad-CAM."""
+        layer = last_feature_layer(self._model)
+        return gradient_heatmaps(self._model, self._normalisation, pixels, wanted, layer)
+
+
+def fit_classifier(task: Task, recipe: Recipe, session: Session, teacher: Teacher | None = None) -> Fitted:
+    """Train a head, then the upper blocks from the top down, each only if validation says that it is better.
+
+    Args:
+        task: what; with pretrained weights.
+        recipe: how.
+        session: what is around it.
+        teacher: whose answers are learned too.
 
     Raises:
         WeightsError: the pretrained weights cannot be had.
         TrainingError: the loss became NaN before there was anything to keep.
     """
-    return _Fitting(task, scratch, display).run()
+    return _FineTuning(task, recipe, session, teacher).run()
 
 
-class _Fitting:
-    def __init__(self, task: Task, scratch: Path, display: Display) -> None:
+def fit_from_scratch(task: Task, recipe: Recipe, session: Session, teacher: Teacher | None = None) -> Fitted:
+    """Train the whole network from random weights, on new views of every photo in every epoch.
+
+    Raises:
+        TrainingError: the loss became NaN in the first epoch.
+    """
+    return _FromScratch(task, recipe, session, teacher).run()
+
+
+class _Training:
+    """What both ways have in common."""
+
+    def __init__(self, task: Task, recipe: Recipe, session: Session, teacher: Teacher | None) -> None:
         tf_keras.utils.set_random_seed(task.seed)
-        self._task, self._scratch, self._display = task, scratch, display
-        size = task.train.pixels.shape[1]
-        self._classifier = build_classifier(
-            task.backbone, task.classes, size, task.weights, task.recipe.fine_tune.dropout
-        )
-        self._parts = cut(self._classifier, task.backbone.unfreeze_from, POOL)
-        self._history: list[Epoch] = []
+        self._task, self._recipe, self._session, self._teacher = task, recipe, session, teacher
+        self._display = session.display
+        self._size = task.train.pixels.shape[1]
+        with session.strategy.scope():
+            self._classifier = build_classifier(task.backbone, task.classes, self._size, task.head, task.weights)
+        self._predict = Predictor(self._classifier, task.backbone.normalisation)
+        self._loss = make_loss(task.classes, task.head.label_smoothing, taught=teacher is not None)
+        self._own = _shard(task.train, session)
 
-    def run(self) -> Fitted:
-        views, view_stage = self._compute_views()
-        validation = self._validation_activations()
-        head_quality, head_stage = self._fit_head(views, validation)
-        tuned_stage = self._fine_tune(views, validation, head_quality)
-        return Fitted(self._classifier, (view_stage, head_stage, tuned_stage), tuple(self._history))
+    def _fresh_views(self) -> Source:
+        targets = hard_targets(self._own.labels, self._task.classes)
+        teach = (lambda pixels, hard: hard) if self._teacher is None else self._append_soft
+        normalisation = self._task.backbone.normalisation
+        return FreshViews(self._own.pixels, targets, self._recipe.augmentation, normalisation, self._task.seed, teach)
 
-    def _compute_views(self) -> tuple[NDArray[np.float16], StageRecord]:
-        start = time.monotonic()
-        photos = len(self._task.train.labels)
-        count = self._task.recipe.views(photos)
-        store = ViewStore(self._scratch, count, photos, self._parts.lower.output_shape[1:])
-        self._display.begin("views", count * photos, "view")
-        store.fill(
-            self._parts.lower,
-            self._task.train.pixels,
-            self._task.backbone.normalisation,
-            self._task.recipe.augmentation,
-            self._task.seed,
-            self._display.advance,
-        )
-        seconds = time.monotonic() - start
-        self._display.end(f"views       {count} of each of {photos} photos, frozen part computed once, {seconds:.0f} s")
-        return store.activations, StageRecord(name="views", seconds=seconds, photos_per_second=count * photos / seconds)
+    def _append_soft(self, pixels: Any, hard: Any) -> Any:
+        assert self._teacher is not None
+        return tf.concat([hard, self._teacher.soften(pixels)], axis=1)
 
-    def _validation_activations(self) -> NDArray[np.float16]:
-        pixels = self._task.validation.pixels
-        store = ViewStore(self._scratch, 1, len(pixels), self._parts.lower.output_shape[1:])
-        plain = self._task.recipe.augmentation  # of no effect: the one view is the plain photo
-        store.fill(
-            self._parts.lower,
-            pixels,
-            self._task.backbone.normalisation,
-            plain,
-            self._task.seed,
-            lambda count: None,
-        )
-        return store.activations[0]  # type: ignore[no-any-return]
+    def _measure_whole(self) -> Quality:
+        validation = self._task.validation
+        return quality(self._predict(validation.pixels), validation.labels)
 
-    def _fit_head(self, views: NDArray[np.float16], validation: NDArray[np.float16]) -> tuple[Quality, StageRecord]:
-        start = time.monotonic()
-        self._display.begin("head", len(views) + self._task.recipe.head.epochs, "step")
-        features = self._head_features(views)
-        validation_features = Forward(self._parts.features)(validation)
-        head = self._new_head(features.shape[-1])
-        stage = self._fit_stage(
-            "head",
-            head,
-            features.astype(np.float16),
-            self._task.recipe.head,
-            lambda: quality(head(validation_features, training=False).numpy(), self._task.validation.labels),
-        )
-        self._classifier.get_layer(LOGITS).set_weights(head.get_layer(LOGITS).get_weights())
-        assert stage.best is not None
-        seconds = time.monotonic() - start
-        rate = views.shape[0] * views.shape[1] / seconds
-        self._display.end(
-            f"head        validation {stage.best.accuracy:.1%} after {stage.epochs} epochs, {seconds:.0f} s"
-        )
-        record = StageRecord(
-            name="head", seconds=seconds, photos_per_second=rate, epochs=stage.epochs,
-            validation_accuracy=stage.best.accuracy,
-        )  # fmt: skip
-        return stage.best, record
+    def _fitted(self, stages: list[StageRecord]) -> Fitted:
+        classifier = KerasClassifier(self._classifier, self._task.backbone.normalisation)
+        return Fitted(classifier, tuple(stages), read_history(self._session.folder / HISTORY))
 
-    def _head_features(self, views: NDArray[np.float16]) -> NDArray[np.float32]:
-        forward, features = Forward(self._parts.features), []
-        for view in views:
-            features.append(forward(view))
-            self._display.advance()
-        return np.stack(features)
-
-    def _new_head(self, width: int) -> tf_keras.Model:
-        inputs = tf_keras.layers.Input((width,))
-        x = tf_keras.layers.Dropout(self._task.recipe.head.dropout)(inputs)
-        logits = tf_keras.layers.Dense(self._task.classes, name=LOGITS)(x)
-        return tf_keras.Model(inputs, tf_keras.layers.Softmax()(logits))
-
-    def _fine_tune(
-        self, views: NDArray[np.float16], validation: NDArray[np.float16], head_quality: Quality
-    ) -> StageRecord:
-        start = time.monotonic()
-        upper, before = self._parts.upper, self._classifier.get_weights()
-        freeze_batch_norm(upper)
-        forward = Forward(upper)
-        self._display.begin("fine-tune", self._task.recipe.fine_tune.epochs, "epoch")
-        stage = self._fit_stage(
-            "fine-tune",
-            upper,
-            views,
-            self._task.recipe.fine_tune,
-            lambda: quality(forward(validation), self._task.validation.labels),
-        )
-        assert stage.best is not None
-        kept = stage.best.beats(head_quality) and stage.best.accuracy >= head_quality.accuracy
-        if not kept:
-            self._classifier.set_weights(before)
-        seconds = time.monotonic() - start
-        verdict = "kept" if kept else "not better, the head alone is kept"
-        self._display.end(
-            f"fine-tune   validation {stage.best.accuracy:.1%} after {stage.epochs} epochs, {seconds:.0f} s; {verdict}"
-        )
+    def _record(self, name: str, result: StageResult, kept: bool, verdict: str = "") -> StageRecord:
+        accuracy = f"validation {result.best.accuracy:.1%} after {result.epochs} epochs"
+        pace = f"{result.photos_per_second:.0f} photos a second, {result.seconds:.0f} s"
+        self._display.end(f"{name:<12}{accuracy}, {pace}{verdict}")
         return StageRecord(
-            name="fine-tune",
-            seconds=seconds,
-            photos_per_second=stage.epochs * views.shape[1] / seconds,
-            epochs=stage.epochs,
-            validation_accuracy=stage.best.accuracy,
+            name=name,
+            seconds=result.seconds,
+            photos_per_second=result.photos_per_second,
+            epochs=result.epochs,
+            validation_accuracy=result.best.accuracy,
+            learning_rate=result.learning_rate,
             kept=kept,
         )
 
-    def _fit_stage(
-        self,
-        name: str,
-        model: tf_keras.Model,
-        views: NDArray[np.float16],
-        config: StageConfig,
-        measure: Callable[[], Quality],
-    ) -> KeepBest:
-        def note(epoch: Epoch) -> None:
-            self._history.append(epoch)
-            self._display.advance(1, f"validation {epoch.validation.accuracy:.1%}")
 
-        examples = Examples(
-            views, self._task.train.labels, self._task.classes, config.batch, config.mixup, self._task.seed
+class _FromScratch(_Training):
+    def run(self) -> Fitted:
+        result = fit_stage(
+            self._classifier,
+            "scratch",
+            self._fresh_views(),
+            self._recipe.scratch,
+            self._loss,
+            lambda name: 1.0,
+            self._measure_whole,
+            self._session,
         )
-        keep_best = KeepBest(name, measure, config.patience, note)
-        fit(model, examples, config, keep_best)
-        return keep_best
+        return self._fitted([self._record("scratch", result, kept=True)])
+
+
+@dataclass(frozen=True, slots=True)
+class _Views:
+    """What fine-tuning trains on: the model from the cut on, its batches, and its quality on validation."""
+
+    model: tf_keras.Model
+    source: Source
+    measure: Callable[[], Quality]
+
+
+class _FineTuning(_Training):
+    def run(self) -> Fitted:
+        backbone, stages = self._task.backbone, list[StageRecord]()
+        best = self._fit_head(stages)
+        deep = backbone.blocks[max(1, backbone.blocks.index(backbone.unfreeze_from) // 2)]
+        plan = [("top", self._recipe.top, backbone.unfreeze_from), ("deep", self._recipe.deep, deep)]
+        plan = [step for step in plan if step[1].epochs]
+        if plan:
+            views = self._compute_views(plan[-1][2], stages)
+            for name, config, first in plan:
+                best = self._fine_tune(name, config, first, views, best, stages)
+        return self._fitted(stages)
+
+    def _fit_head(self, stages: list[StageRecord]) -> Quality:
+        features = extract_features(self._task, self._session.cache, self._display)
+        stages.append(features.stage)
+        if not self._task.head.is_linear:
+            return self._train_head(features, stages)
+        head, stage = fit_head(self._task, features, self._display)
+        stages.append(stage)
+        self._classifier.get_layer(LOGITS).set_weights(self._session.agree([head.kernel, head.bias]))
+        return Quality(head.accuracy, head.loss)
+
+    def _train_head(self, features: Features, stages: list[StageRecord]) -> Quality:
+        """Every process trains the same small head on all photos; then they agree on the mean."""
+        task, config = self._task, self._recipe.head
+        inputs = tf_keras.layers.Input(features.train.shape[2:])
+        head = tf_keras.Model(inputs, add_head(inputs, task.classes, task.head))
+        targets = np.tile(hard_targets(task.train.labels, task.classes), (len(features.train), 1, 1))
+        source = CachedViews(features.train.astype(np.float16), targets, AugmentConfig(), task.seed)
+        forward = Forward(head)
+        result = fit_stage(
+            head,
+            "head",
+            source,
+            config,
+            make_loss(task.classes, task.head.label_smoothing, taught=False),
+            lambda name: 1.0,
+            lambda: quality(forward(features.validation), task.validation.labels),
+            self._session.alone(),
+        )
+        for layer in head.layers:
+            if layer.weights:
+                self._classifier.get_layer(layer.name).set_weights(self._session.agree(layer.get_weights()))
+        stages.append(self._record("head", result, kept=True))
+        return result.best
+
+    def _compute_views(self, first_layer: str, stages: list[StageRecord]) -> _Views:
+        """Activations at the cut, by LiteRT; on a GPU there is nothing to gain and the photos stay as they are."""
+        if self._session.gpu:
+            return _Views(self._classifier, self._fresh_views(), self._measure_whole)
+        start = time.monotonic()
+        parts = cut(self._classifier, first_layer, POOL)
+        lower = Extractor(convert_lower(parts, self._task.backbone.normalisation))
+        own, validation = self._own, self._task.validation
+        count, shape = self._recipe.views(len(self._task.train.labels)), parts.lower.output_shape[1:]
+        known = ViewStore(self._session.cache, 1, len(validation.labels), shape)
+        store = ViewStore(self._session.cache, count, len(own.labels), shape)
+        total = count * len(own.labels) + len(validation.labels)
+        self._display.begin("views", total, "view")
+        known.put(lower, 0, 0, validation.pixels, self._display.advance)
+        soft = []
+        for view, first, pixels in draw_views(own.pixels, self._recipe.augmentation, self._task.seed, count):
+            store.put(lower, view, first, pixels, self._display.advance)
+            soft.append(None if self._teacher is None else self._teacher.soft_targets(pixels))
+        rate = total / (time.monotonic() - start)
+        self._display.end(f"views       {count} of each photo through the frozen part, {rate:.0f} a second")
+        stages.append(StageRecord(name="views", seconds=time.monotonic() - start, photos_per_second=rate))
+        forward = Forward(parts.upper)
+        return _Views(
+            parts.upper,
+            CachedViews(store.activations, self._targets(count, soft), self._recipe.augmentation, self._task.seed),
+            lambda: quality(forward(known.activations[0]), validation.labels),
+        )
+
+    def _targets(self, views: int, soft: list[NDArray[np.float32] | None]) -> NDArray[np.float32]:
+        """(views, n, classes) of the labels, or twice as wide with the teacher's answers to each view."""
+        hard = np.tile(hard_targets(self._own.labels, self._task.classes), (views, 1, 1))
+        answers = [batch for batch in soft if batch is not None]
+        if not answers:
+            return hard
+        return np.concatenate([hard, np.concatenate(answers).reshape(hard.shape)], axis=2)
+
+    def _fine_tune(
+        self, name: str, config: StageConfig, first: str, views: _Views, best: Quality, stages: list[StageRecord]
+    ) -> Quality:
+        before = self._classifier.get_weights()
+        factors = self._unfreeze(first, config.layer_decay)
+        result = fit_stage(views.model, name, views.source, config, self._loss, factors, views.measure, self._session)
+        kept = result.best.beats(best)
+        if not kept:
+            self._classifier.set_weights(before)
+        stages.append(self._record(name, result, kept, "" if kept else "; not better, not kept"))
+        return result.best if kept else best
+
+    def _unfreeze(self, first: str, decay: float) -> Callable[[str], float]:
+        """Make a block and all behind it trainable, and say how much slower lower blocks learn."""
+        thaw = len(self._task.train.labels) >= _ENOUGH_FOR_BATCH_NORM
+        names = [layer.name for layer in self._classifier.layers]
+        starts = [names.index(block) for block in self._task.backbone.blocks]
+        depth: dict[str, int] = {}
+        for position, layer in enumerate(self._classifier.layers):
+            # Statistics of a few hundred photos would ruin those of a million.
+            frozen_norm = isinstance(layer, tf_keras.layers.BatchNormalization) and not thaw
+            is_head = layer.name.startswith("head_")
+            layer.trainable = position >= names.index(first) and (is_head or not frozen_norm)
+            below = sum(start > position for start in starts)
+            depth.update({weight.name: below for weight in layer.weights})
+        return lambda variable: float(decay ** depth.get(variable, 0))
+
+
+def _shard(photos: Labelled, session: Session) -> Labelled:
+    """This process's part; all parts are equally large, so that all do the same number of steps."""
+    count = session.workers.count
+    own = slice(session.workers.index if count > 1 else 0, len(photos.labels) // count * count, count)
+    return Labelled(photos.pixels[own], photos.labels[own])

@@ -14,7 +14,16 @@ from device.contract import PreprocessSpec
 from device.errors import PhotoError
 from device.preprocess import Pixels, preprocess_bytes
 from pipeline.cache import CacheWriter, PixelCache
-from pipeline.dataset import Dataset, Listed, Listing, Photo, Split, check_unambiguous, printable
+from pipeline.dataset import (
+    UNKNOWN_LABEL,
+    Dataset,
+    Listed,
+    Listing,
+    Photo,
+    Split,
+    check_unambiguous,
+    printable,
+)
 
 # Decoded pictures that wait for the writer: some 40 MB at 224x224.
 _CHUNK = 256
@@ -45,12 +54,12 @@ def ingest(
         the usable photos. Files that cannot be decoded, and copies of a photo, are in ``left_out``.
 
     Raises:
-        DatasetError: one photo lies in two classes.
+        DatasetError: one photo lies in two classes, or in a class and in ``_unknown``.
     """
     photos: list[Photo] = []
     left_out = dict(listing.ignored)
     with cache.writer() as writer, ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        for read in _in_chunks(pool, listing.files, lambda listed: _read(listed, writer, spec)):
+        for read in _in_chunks(pool, [*listing.files, *listing.unknown], lambda listed: _read(listed, writer, spec)):
             on_photo()
             if read.reason:
                 left_out[printable(read.listed.path.relative_to(listing.root))] = read.reason
@@ -58,7 +67,9 @@ def ingest(
                 photos.append(_keep(read, writer))
     check_unambiguous(listing.root, listing.classes, photos)
     unique = _without_copies(listing.root, photos, left_out)
-    return Dataset(listing.root, listing.classes, tuple(unique), listing.ready_made, left_out)
+    known = tuple(photo for photo in unique if photo.label != UNKNOWN_LABEL)
+    unknown = tuple(photo for photo in unique if photo.label == UNKNOWN_LABEL)
+    return Dataset(listing.root, listing.classes, known, listing.ready_made, left_out, unknown)
 
 
 def _in_chunks(pool: ThreadPoolExecutor, files: Iterable[Listed], work: Callable[[Listed], _Read]) -> Iterator[_Read]:

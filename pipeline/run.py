@@ -1,14 +1,16 @@
 """The Run folder: everything that a training leaves behind, and enough for all that comes after.
 
-``run.json`` (config and results; written last, so its presence says that the run is complete), ``weights.h5``,
-``splits.csv`` (which photo was in which split), ``history.csv`` (every epoch), ``photos.npz`` (calibration and
-validation photos as the board would see them, so that an export needs no data folder), ``log.txt`` (what the
-libraries had to say).
+``run.json`` (config and results; written last, so its presence says that the run is complete),
+``weights.safetensors``, ``splits.csv`` (which photo was in which split), ``history.csv`` (every epoch), ``photos.npz``
+(calibration and validation photos as the board would see them, so that an export needs no data folder),
+``report.html``, ``test_looks.csv`` (how often the test split was measured), ``log.txt`` (what the libraries had to
+say); while it is trained also ``backup/``, from which an interrupted training goes on.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,11 +26,13 @@ from device.contract import ClassName, Contract, Decision, Fraction, PreprocessS
 from device.errors import ContractError
 from pipeline.errors import RunError
 
-RUN_SCHEMA = 1
+RUN_SCHEMA = 2
 
 RECORD, WEIGHTS, SPLITS, HISTORY, PHOTOS, LOG = (
-    "run.json", "weights.h5", "splits.csv", "history.csv", "photos.npz", "log.txt"
+    "run.json", "weights.safetensors", "splits.csv", "history.csv", "photos.npz", "log.txt"
 )  # fmt: skip
+REPORT, EXPORT_REPORT, TEST_LOOKS = "report.html", "export.html", "test_looks.csv"
+BACKUP, SEARCH = "backup", "search"
 
 
 class StageRecord(Contract, frozen=True):
@@ -39,7 +43,17 @@ class StageRecord(Contract, frozen=True):
     photos_per_second: float
     epochs: int = 0
     validation_accuracy: Fraction | None = None
+    learning_rate: float | None = None
     kept: bool = True
+
+
+class HeadRecord(Contract, frozen=True):
+    """The classification layers, see ``pipeline.config.HeadConfig``."""
+
+    hidden: int
+    batch_norm: bool
+    dropout: Fraction
+    label_smoothing: Fraction
 
 
 class PhotoCounts(Contract, frozen=True):
@@ -51,16 +65,22 @@ class PhotoCounts(Contract, frozen=True):
 
 
 class TestScore(Contract, frozen=True):
-    """Accuracy on the test split with its 95 % confidence interval."""
+    """On the test split: accuracy with its 95 % confidence interval, macro F1, and calibration after temperature."""
 
     accuracy: Fraction
     low: Fraction
     high: Fraction
     n: int
+    macro_f1: Fraction
+    expected_calibration_error: Fraction
 
 
 class RunRecord(Contract, frozen=True):
-    """What ``run.json`` holds. ``left_out`` says which files of the folder were not used and why."""
+    """What ``run.json`` holds.
+
+    ``left_out`` says which files of the folder were not used and why, ``peak_rss_mb`` how much memory the training
+    held at most, in 10^6 bytes.
+    """
 
     schema: Annotated[int, Meta(ge=1)]
     edgegraft_version: str
@@ -68,6 +88,9 @@ class RunRecord(Contract, frozen=True):
     data: str
     backbone: str
     weights: str
+    head: HeadRecord
+    budget: str
+    teacher: str | None
     seed: int
     classes: tuple[ClassName, ...]
     preprocess: PreprocessSpec
@@ -78,6 +101,7 @@ class RunRecord(Contract, frozen=True):
     hyperparameters: dict[str, float | int | str | bool]
     stages: tuple[StageRecord, ...]
     seconds: float
+    peak_rss_mb: float
     decision: Decision
     validation_accuracy: Fraction
     test: TestScore
@@ -107,7 +131,7 @@ class Run:
 
     @property
     def weights(self) -> Path:
-        """Keras weights of the whole classifier."""
+        """Keras weights of the whole classifier, in order."""
         return self.folder / WEIGHTS
 
     def photos(self) -> ExportPhotos:
@@ -161,9 +185,19 @@ def prepare_folder(folder: Path, overwrite: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
 
-def discard_record(folder: Path) -> None:
-    """A new training begins: from here on the folder holds no finished run."""
-    (folder / RECORD).unlink(missing_ok=True)
+def begin_training(folder: Path) -> None:
+    """A new training begins: from here on the folder holds no finished run, and nothing that belongs to one."""
+    if (folder / RECORD).is_file():
+        (folder / RECORD).unlink()
+        discard_backup(folder)
+        # Looks at the test split stay counted: with the same photos and seed it is the same split.
+        for name in (HISTORY, REPORT, EXPORT_REPORT):
+            (folder / name).unlink(missing_ok=True)
+
+
+def discard_backup(folder: Path) -> None:
+    """The training is over, or another one begins."""
+    shutil.rmtree(folder / BACKUP, ignore_errors=True)
 
 
 def save_record(folder: Path, record: RunRecord) -> Run:
@@ -204,8 +238,10 @@ _OWN = {
     HISTORY,
     PHOTOS,
     LOG,
-    RECORD + ".partial",
-    WEIGHTS + ".partial.h5",
-    "report.html",
-    "report.html.partial",
+    BACKUP,
+    SEARCH,
+    REPORT,
+    EXPORT_REPORT,
+    TEST_LOOKS,
+    *(f"{name}.partial" for name in (RECORD, WEIGHTS, HISTORY, REPORT, EXPORT_REPORT)),
 }

@@ -17,6 +17,7 @@ from pipeline.errors import DatasetError
 VALIDATION_FRACTION = 0.15
 TEST_FRACTION = 0.15
 
+_UNKNOWN_FIT_FRACTION = 0.5
 _MOST_DRAWS = 10_000
 # A split may get less than its share by chance, but not less than half of it, or its figures mean little.
 _LEAST_SHARE = 0.5
@@ -64,6 +65,22 @@ def assign(dataset: Dataset, rule: SplitRule) -> dict[Split, tuple[Photo, ...]]:
         draw = rule.resalted.get(dataset.classes[photo.label], 0)
         found[_split_of(photo, rule, draw, with_validation)].append(photo)
     return {split: tuple(photos) for split, photos in found.items()}
+
+
+def assign_unknown(photos: Sequence[Photo], seed: int) -> tuple[tuple[Photo, ...], tuple[Photo, ...]]:
+    """Halve the photos of no class, by a hash of their content as the others: one half may be empty where they are few.
+
+    Args:
+        photos: ``Dataset.unknown``.
+        seed: of the split rule.
+
+    Returns:
+        those to fit the unknown threshold on, which count as validation, and those held out to measure it as test.
+    """
+    halves: tuple[list[Photo], list[Photo]] = ([], [])
+    for photo in photos:
+        halves[_number(photo.sha256, seed, 0) >= _UNKNOWN_FIT_FRACTION].append(photo)
+    return tuple(halves[0]), tuple(halves[1])
 
 
 def check_splits(splits: dict[Split, tuple[Photo, ...]], classes: tuple[str, ...]) -> None:

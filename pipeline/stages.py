@@ -1,226 +1,143 @@
-"""The two stages of a training: a head on fixed features, then fine-tuning of the upper blocks."""
+"""One stage of a training: steps of AdamW on some source of batches, watched by callbacks. Imports TensorFlow."""
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 import tf_keras
 from numpy.typing import NDArray
 
-from pipeline.errors import TrainingError
+from device.console import say
+from pipeline.callbacks.averaging import Averaging
+from pipeline.callbacks.backup import Backup
+from pipeline.callbacks.best import BestModel
+from pipeline.callbacks.progress import Progress
+from pipeline.callbacks.quality import Quality
+from pipeline.callbacks.stopping import EarlyStopping, StopAtTarget, StopOnNan
+from pipeline.callbacks.validation import Validation
+from pipeline.examples import Source
+from pipeline.learning_rate import LayerwiseAdamW, WarmupCosine, find_learning_rate
+from pipeline.recipes import StageConfig
+from pipeline.session import Session
+
+# Batches that the range test goes round, and rates that it tries.
+_FINDER_BATCHES, _FINDER_STEPS = 12, 36
+
+
+# A range test sees a few steps; what is known to work on many sets of photos is not thrown over for it.
+_FINDER_FREEDOM = 4.0
 
 
 @dataclass(frozen=True, slots=True)
-class StageConfig:
-    """How one stage is trained, with AdamW (Loshchilov and Hutter 2017) and a cosine schedule.
+class StageResult:
+    """How a stage went.
 
     Attributes:
-        epochs: at most.
-        patience: epochs without a better one on validation before it stops.
-        batch: photos per step.
+        best: on validation; the model has these weights.
+        epochs: done, those before a resume included.
+        seconds: in this process.
+        photos_per_second: trained on, validation's time included.
         learning_rate: at the peak.
-        warmup_fraction: share of the steps that rise to the peak.
-        label_smoothing: share of the target that is spread over all classes.
-        weight_decay: decoupled from the gradient.
-        dropout: share of the pooled features that is dropped.
-        mixup: parameter of its Beta distribution (Zhang et al. 2017); 0 switches it off.
     """
 
+    best: Quality
     epochs: int
-    patience: int
-    batch: int
+    seconds: float
+    photos_per_second: float
     learning_rate: float
-    warmup_fraction: float = 0.0
-    label_smoothing: float = 0.1
-    weight_decay: float = 1e-2
-    dropout: float = 0.0
-    mixup: float = 0.0
 
 
-# Per step: twenty steps, about an epoch of a few hundred photos.
-_AVERAGE_MOMENTUM = 0.95
-
-HEAD = StageConfig(epochs=40, patience=8, batch=64, learning_rate=1e-3, dropout=0.2)
-# Three times the rate is better where the photos are far from ImageNet (drawn signs: 98 against 91 %) and worse where
-# they are near (flowers: 88 against 92 %), which is the usual case.
-FINE_TUNE = StageConfig(epochs=10, patience=4, batch=32, learning_rate=3e-4, warmup_fraction=0.1, mixup=0.2)
-
-
-@dataclass(frozen=True, slots=True)
-class Quality:
-    """On validation. ``loss``, the mean negative log-likelihood, decides.
-
-    A hundred photos tell two epochs apart by their loss; by accuracy, in steps of a photo, mostly luck does.
-    """
-
-    accuracy: float
-    loss: float
-
-    def beats(self, other: Quality | None) -> bool:
-        """Whether this one is better."""
-        return other is None or self.loss < other.loss
-
-
-@dataclass(frozen=True, slots=True)
-class Epoch:
-    """One line of the history."""
-
-    stage: str
-    number: int
-    learning_rate: float
-    train_loss: float
-    validation: Quality
-
-
-class Examples(tf_keras.utils.Sequence):
-    """Batches in a new order every epoch, of a random view of every photo.
-
-    Args:
-        views: (views, n, ...) float16.
-        labels: (n,) integers.
-        classes: how many.
-        batch: size.
-        mixup: see ``StageConfig``.
-        seed: of order, views and mixup.
-    """
-
-    def __init__(
-        self,
-        views: NDArray[np.float16],
-        labels: NDArray[np.int64],
-        classes: int,
-        batch: int,
-        mixup: float,
-        seed: int,
-    ) -> None:
-        super().__init__()
-        self._views, self._mixup, self._batch = views, mixup, batch
-        self._targets = np.eye(classes, dtype=np.float32)[labels]
-        self._random = np.random.default_rng(seed)
-        self.on_epoch_end()
-
-    def __len__(self) -> int:
-        return math.ceil(len(self._targets) / self._batch)
-
-    def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        chosen = self._order[index * self._batch : (index + 1) * self._batch]
-        inputs = self._views[self._view[chosen], chosen].astype(np.float32)
-        targets = self._targets[chosen]
-        if not self._mixup:
-            return inputs, targets
-        share = np.float32(self._random.beta(self._mixup, self._mixup))
-        return share * inputs + (1 - share) * inputs[::-1], share * targets + (1 - share) * targets[::-1]
-
-    def on_epoch_end(self) -> None:
-        """Draw the next epoch."""
-        self._order = self._random.permutation(len(self._targets))
-        self._view = self._random.integers(len(self._views), size=len(self._targets))
-
-
-class WarmupCosine(tf_keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up, then half a cosine down to zero (Loshchilov and Hutter, "SGDR", 2016)."""
-
-    def __init__(self, peak: float, warmup_steps: int, steps: int) -> None:
-        super().__init__()
-        self._peak, self._warmup_steps, self._steps = peak, warmup_steps, steps
-
-    def __call__(self, step: Any) -> Any:
-        step = tf.cast(step, tf.float32) + 1.0
-        progress = (step - self._warmup_steps) / max(1, self._steps - self._warmup_steps)
-        cosine = 0.5 * (1.0 + tf.cos(math.pi * tf.clip_by_value(progress, 0.0, 1.0)))
-        return self._peak * tf.minimum(step / max(1, self._warmup_steps), cosine)
-
-    def get_config(self) -> dict[str, Any]:
-        """See Keras."""
-        return {"peak": self._peak, "warmup_steps": self._warmup_steps, "steps": self._steps}
-
-
-class KeepBest(tf_keras.callbacks.Callback):
-    """Averages the weights, measures validation after every epoch, keeps the best, and stops when it gets no better.
-
-    What is measured and kept is the moving average of the weights over about an epoch (Polyak and Juditsky 1992):
-    with few photos single steps scatter by several points. Training itself goes on from the weights as they are.
-
-    Args:
-        stage: for the history.
-        measure: gives the model's quality on validation.
-        patience: epochs without a better one before it stops.
-        on_epoch: told every line of the history.
-    """
-
-    def __init__(
-        self, stage: str, measure: Callable[[], Quality], patience: int, on_epoch: Callable[[Epoch], None]
-    ) -> None:
-        super().__init__()
-        self._stage, self._measure, self._patience, self._on_epoch = stage, measure, patience, on_epoch
-        self._average: list[NDArray[np.float32]] = []
-        self._best_weights: list[NDArray[np.float32]] | None = None
-        self._since_best = 0
-        self.best: Quality | None = None
-        self.epochs = 0
-
-    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        """The average begins where training does."""
-        self._average = self.model.get_weights()
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Stop at once when the loss is no number: the best weights so far are still there."""
-        if not math.isfinite((logs or {}).get("loss", 0.0)):
-            self.model.stop_training = True
-        for average, weight in zip(self._average, self.model.get_weights(), strict=True):
-            average += (1 - _AVERAGE_MOMENTUM) * (weight - average)
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Measure, remember, decide."""
-        trained = self.model.get_weights()
-        self.model.set_weights(self._average)
-        quality = self._measure()
-        self.model.set_weights(trained)
-        loss = (logs or {}).get("loss", 0.0)
-        self.epochs = epoch + 1
-        self._on_epoch(Epoch(self._stage, epoch + 1, _learning_rate(self.model), loss, quality))
-        if not (math.isfinite(loss) and math.isfinite(quality.loss)):
-            self.model.stop_training = True
-        elif quality.beats(self.best):
-            self.best, self._since_best = quality, 0
-            self._best_weights = [weight.copy() for weight in self._average]
-        else:
-            self._since_best += 1
-            if self._since_best >= self._patience:
-                self.model.stop_training = True
-
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Put the best weights back.
-
-        Raises:
-            TrainingError: not one epoch ended with a finite loss.
-        """
-        if self._best_weights is None:
-            raise TrainingError(
-                f"the loss of stage '{self._stage}' became NaN in its first epoch; train with --weights imagenet"
-            )
-        self.model.set_weights(self._best_weights)
-
-
-def fit(
+def fit_stage(
     model: tf_keras.Model,
-    examples: Examples,
+    name: str,
+    source: Source,
     config: StageConfig,
-    keep_best: KeepBest,
-) -> None:
-    """Train a model; it ends with its best weights."""
-    steps = config.epochs * len(examples)
-    schedule = WarmupCosine(config.learning_rate, round(config.warmup_fraction * steps), steps)
-    model.compile(
-        optimizer=tf_keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay),
-        loss=tf_keras.losses.CategoricalCrossentropy(label_smoothing=config.label_smoothing),
+    loss: Any,
+    factors: Callable[[str], float],
+    measure: Callable[[], Quality],
+    session: Session,
+) -> StageResult:
+    """Train a model; it ends with its best weights. An interrupted stage goes on after its last whole epoch.
+
+    Args:
+        model: its trainable variables are trained.
+        name: of the stage, the same in every run.
+        source: of batches.
+        config: how.
+        loss: as ``Model.compile`` takes it.
+        factors: of the rate, by the name of a variable.
+        measure: gives the model's quality on validation.
+        session: what is around it.
+
+    Raises:
+        TrainingError: not one epoch had a finite loss, or something cannot be written.
+    """
+    start = time.monotonic()
+    rate = _rate(model, source, config, loss, factors, session)
+    devices = session.workers.devices
+    batch = _batch_per_device(config, source, session)
+    steps = max(1, source.photos // (batch * devices))
+    total = steps * config.epochs
+    with session.strategy.scope():
+        schedule = WarmupCosine(rate, round(config.warmup_fraction * total), total)
+        optimizer = LayerwiseAdamW(factors, schedule, weight_decay=config.weight_decay)
+        model.compile(optimizer=optimizer, loss=loss, jit_compile=session.gpu)
+    averaging = Averaging(config.averaging)
+    best = BestModel(name, averaging=averaging)
+    early = EarlyStopping(config.patience)
+    backup = Backup(session.backup_path(name), name, [averaging, best, early], session.fingerprint)
+    first = backup.resume(model, config.epochs)
+    if first:
+        say(f"{name}: goes on after epoch {best.epochs}")
+    nan = StopOnNan()
+    target = [StopAtTarget(config.target_accuracy)] if config.target_accuracy else []
+    callbacks = [nan, averaging, Validation(measure, averaging), best, early, *target, *session.logs(name)]
+    callbacks += [Progress(session.display, name, config.epochs, steps, best)]
+    if session.workers.is_chief:
+        callbacks.append(backup)
+    data = session.fit_input(source.dataset(batch, steps * devices, first))
+    model.fit(data, epochs=config.epochs, initial_epoch=first, steps_per_epoch=steps, callbacks=callbacks, verbose=0)
+    if nan.stopped_because:
+        say(f"{name}: {nan.stopped_because}; the best weights before that are kept")
+    assert best.best is not None  # else BestModel has raised
+    seconds = time.monotonic() - start
+    trained = (best.epochs - min(first, best.epochs)) * steps * batch * devices
+    return StageResult(best.best, best.epochs, seconds, trained / seconds, rate)
+
+
+def _batch_per_device(config: StageConfig, source: Source, session: Session) -> int:
+    together = min(config.batch, source.photos * session.workers.count)
+    return max(1, together // int(session.strategy.num_replicas_in_sync))
+
+
+def _rate(
+    model: tf_keras.Model,
+    source: Source,
+    config: StageConfig,
+    loss: Any,
+    factors: Callable[[str], float],
+    session: Session,
+) -> float:
+    # Workers would have to agree on every step of the test.
+    if not config.find_rate or session.workers.count > 1 or session.workers.devices > 1:
+        return config.learning_rate
+    batch = _batch_per_device(config, source, session)
+    batches = list(islice(source.dataset(batch, _FINDER_BATCHES, 0).as_numpy_iterator(), _FINDER_BATCHES))
+    lowest, highest = config.learning_rate / 30, config.learning_rate * 300
+    optimizer = LayerwiseAdamW(factors, lowest, weight_decay=config.weight_decay)
+    curve = find_learning_rate(
+        model, batches, loss, lowest=lowest, highest=highest, steps=_FINDER_STEPS, optimizer=optimizer
     )
-    model.fit(examples, epochs=config.epochs, callbacks=[keep_best], verbose=0)
+    if curve.suggested is None:
+        return config.learning_rate
+    freedom = (config.learning_rate / _FINDER_FREEDOM, config.learning_rate * _FINDER_FREEDOM)
+    return float(np.clip(curve.suggested, *freedom))
 
 
 def quality(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> Quality:
@@ -228,15 +145,3 @@ def quality(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> Qu
     picked = probabilities[np.arange(len(labels)), labels]
     accuracy = float((probabilities.argmax(axis=1) == labels).mean())
     return Quality(accuracy, float(-np.log(np.maximum(picked, 1e-7)).mean()) if np.isfinite(picked).all() else math.nan)
-
-
-def freeze_batch_norm(model: tf_keras.Model) -> None:
-    """Statistics of a few hundred photos would ruin those of a million."""
-    for layer in model.layers:
-        if isinstance(layer, tf_keras.layers.BatchNormalization):
-            layer.trainable = False
-
-
-def _learning_rate(model: tf_keras.Model) -> float:
-    rate = model.optimizer.learning_rate
-    return float(rate(model.optimizer.iterations) if callable(rate) else rate)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
-import numpy as np
+import msgspec
 import tf_keras
-from numpy.typing import NDArray
 
 from pipeline.backbones import Normalisation, find_backbone
+from pipeline.callbacks.state import unnumbered
+from pipeline.callbacks.storage import read_tensors
+from pipeline.config import HeadConfig
 from pipeline.errors import RunError
-from pipeline.model import build_classifier, predict
+from pipeline.model import Predictor, build_classifier
 from pipeline.run import Run
 
 
-@dataclass(frozen=True, slots=True)
+# No slots: the predictor is kept.
+@dataclass(frozen=True)
 class TrainedClassifier:
     """A trained model with what lies between raw pixels and it.
 
@@ -28,9 +32,10 @@ class TrainedClassifier:
     normalisation: Normalisation
     size: tuple[int, int]
 
-    def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    @cached_property
+    def predict(self) -> Predictor:
         """Probabilities, (n, classes) float32, for (n, height, width, 3) uint8 RGB."""
-        return predict(self.model, pixels, self.normalisation)
+        return Predictor(self.model, self.normalisation)
 
 
 def load_trained(run: Run) -> TrainedClassifier:
@@ -42,9 +47,11 @@ def load_trained(run: Run) -> TrainedClassifier:
     record = run.record
     backbone = find_backbone(record.backbone)
     height, width = record.preprocess.height, record.preprocess.width
-    model = build_classifier(backbone, len(record.classes), height)
+    head = HeadConfig(**msgspec.structs.asdict(record.head))
+    model = build_classifier(backbone, len(record.classes), height, head)
     try:
-        model.load_weights(str(run.weights))
-    except (OSError, ValueError, KeyError, IndexError) as err:
-        raise RunError(f"{run.weights}: missing or damaged; train again") from err
+        tensors, _ = read_tensors(run.weights)
+        model.set_weights(unnumbered(tensors, "weight"))
+    except (OSError, ValueError) as err:
+        raise RunError(f"{run.weights}: missing or damaged ({err}); train again") from err
     return TrainedClassifier(model, backbone.normalisation, (height, width))

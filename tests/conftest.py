@@ -45,7 +45,8 @@ def drawn_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def run_folder(drawn_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished Run: EfficientNet-Lite0 at 96 pixels on the drawn photos."""
-    from pipeline.train import TrainConfig, train
+    from pipeline.config import Budget, TrainConfig
+    from pipeline.train import train
 
     folder = tmp_path_factory.mktemp("runs") / "signs"
     train(TrainConfig(drawn_photos, folder, size=96, seed=1))

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from device.prediction import calibrate
-from pipeline.calibrate import fit_decision
+from device.contract import Decision
+from device.prediction import calibrate, decide
+from pipeline.calibrate import fit_decision, measure_unknown
 from pipeline.metrics import expected_calibration_error
 
 CLASSES = 5
@@ -81,3 +82,83 @@ def test_a_model_that_is_never_right_gives_a_usable_decision() -> None:
     decision = fit_decision(probabilities, np.ones(10, np.int64))
     assert decision.unknown_threshold == 0.0
     assert 1.0 < decision.temperature <= 4.0
+
+
+def _sure(confidences: list[float], classes: int = 3) -> NDArray[np.float32]:
+    """Answers of class 0 with these probabilities, the rest spread evenly."""
+    first = np.array(confidences, np.float32)
+    rest = np.repeat(((1 - first) / (classes - 1))[:, None], classes - 1, axis=1)
+    return np.concatenate([first[:, None], rest], axis=1).astype(np.float32)
+
+
+def _report(
+    known: NDArray[np.float32], labels: NDArray[np.int64], unknown: NDArray[np.float32] | None, decision: Decision
+) -> list[tuple[float, int] | None]:
+    report = measure_unknown(known, labels, decision, unknown)
+    shares = (report.wrong_removed, report.right_lost, report.unknown_found)
+    return [(share.share, share.n) if share else None for share in shares]
+
+
+def test_photos_of_unknown_things_move_the_threshold_to_where_they_are_told_apart() -> None:
+    random = np.random.default_rng(0)
+    known = _sure(list(random.uniform(0.8, 1.0, 400)))
+    labels = np.where(random.random(400) < 0.9, 0, 1)
+    strange = _sure(list(random.uniform(0.4, 0.78, 100)))
+    alone, together = fit_decision(known, labels), fit_decision(known, labels, strange)
+    assert alone.temperature == together.temperature
+    # above a half, which is the most without such photos
+    assert together.unknown_threshold > alone.unknown_threshold == 0.5
+    _, lost, found = _report(known, labels, strange, together)
+    assert lost is not None and lost[0] == 0.0
+    assert found == (1.0, 100)
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.5, 1.0])
+def test_no_more_than_five_percent_of_right_answers_are_given_for_unknown_ones(overlap: float) -> None:
+    random = np.random.default_rng(1)
+    known, labels = _sure(list(random.uniform(0.5, 1.0, 2000))), np.zeros(2000, np.int64)
+    strange = _sure(list(random.uniform(0.4, 0.9 + 0.1 * overlap, 500)))
+    _, lost, found = _report(known, labels, strange, fit_decision(known, labels, strange))
+    assert lost is not None and found is not None
+    assert lost[0] <= 0.051  # rounding included
+    assert found[0] > lost[0] - 0.01
+
+
+def test_unknown_photos_that_look_surer_than_known_ones_lose_no_right_answer() -> None:
+    known, labels = _sure([0.6] * 50 + [0.7] * 50), np.zeros(100, np.int64)
+    decision = fit_decision(known, labels, _sure([0.99] * 20))
+    assert decision.unknown_threshold == 0.0
+
+
+def test_no_unknown_photos_are_as_none() -> None:
+    probabilities, labels = _answers(sharpness=1.5)
+    empty = np.empty((0, CLASSES), np.float32)
+    assert fit_decision(probabilities, labels, empty) == fit_decision(probabilities, labels)
+
+
+def test_what_the_threshold_removes_is_counted() -> None:
+    known = _sure([0.9, 0.5, 0.9, 0.5, 0.5])
+    labels = np.array([0, 0, 1, 1, 1])
+    decision = Decision(temperature=1.0, unknown_threshold=0.6)
+    assert _report(known, labels, _sure([0.4, 0.5, 0.95, 0.6]), decision) == [
+        (pytest.approx(2 / 3), 3),
+        (pytest.approx(1 / 2), 2),
+        # at the threshold the board answers
+        (pytest.approx(2 / 4), 4),
+    ]
+
+
+def test_the_report_agrees_with_what_the_board_says() -> None:
+    probabilities, labels = _answers(sharpness=2.0, n=300)
+    decision = fit_decision(probabilities, labels)
+    answers = [decide(row, tuple("abcde"), decision).label for row in probabilities]
+    right = probabilities.argmax(axis=1) == labels
+    [removed, lost, found] = _report(probabilities, labels, probabilities, decision)
+    unknown = np.array([answer is None for answer in answers])
+    assert removed == (pytest.approx(unknown[~right].mean()), int((~right).sum()))
+    assert lost == (pytest.approx(unknown[right].mean()), int(right.sum()))
+    assert found == (pytest.approx(unknown.mean()), 300)
+
+
+def test_where_there_is_nothing_to_count_the_report_says_so() -> None:
+    assert _report(_sure([0.9]), np.array([0]), None, Decision()) == [None, (0.0, 1), None]

@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.metrics import expected_calibration_error, score, wilson_interval
+from pipeline.metrics import (
+    bootstrap,
+    expected_calibration_error,
+    macro_f1,
+    proportion,
+    reliability,
+    score,
+    wilson_interval,
+)
 
 
 # Newcombe, "Two-sided confidence intervals for the single proportion", 1998, table I, method 3.
@@ -73,3 +81,73 @@ def test_score_of_a_split_that_lacks_a_class() -> None:
     assert scores.per_class["a"].n == 0
     assert scores.per_class["a"].recall == 0.0
     assert scores.accuracy == 1.0
+
+
+CONFUSION = np.array([[8, 2, 0], [1, 6, 1], [0, 0, 0]], np.int64)
+
+
+def test_f1_of_a_class_and_their_mean() -> None:
+    labels, answers = np.array([0, 0, 0, 1, 1, 2]), [0, 0, 1, 1, 0, 0]
+    scores = score(np.eye(3, dtype=np.float32)[answers], labels, ("a", "b", "c"))
+    # 2 TP / (2 TP + FP + FN), by hand
+    assert [scores.per_class[name].f1 for name in "abc"] == pytest.approx([4 / 7, 1 / 2, 0.0])
+    assert scores.macro_f1 == pytest.approx((4 / 7 + 1 / 2) / 3)
+
+
+def test_macro_f1_counts_a_class_that_is_only_answered_and_leaves_out_one_that_never_occurs() -> None:
+    assert macro_f1(CONFUSION) == pytest.approx((16 / 19 + 12 / 16 + 0.0) / 3)
+    without = np.zeros((4, 4), np.int64)
+    without[:2, :2] = [[3, 0], [0, 2]]
+    assert macro_f1(without) == pytest.approx(1.0)
+
+
+def test_bootstrap_is_that_of_drawing_photos_again() -> None:
+    truth, answer = (np.repeat(axis, CONFUSION.ravel()) for axis in np.indices(CONFUSION.shape).reshape(2, -1))
+    random, accuracies, f1 = np.random.default_rng(1), [], []
+    for _ in range(4000):
+        drawn = random.integers(0, len(truth), len(truth))
+        confusion = np.zeros_like(CONFUSION)
+        np.add.at(confusion, (truth[drawn], answer[drawn]), 1)
+        accuracies.append(np.trace(confusion) / len(truth))
+        f1.append(macro_f1(confusion))
+    found = bootstrap(CONFUSION, resamples=4000)
+    # accuracy moves in steps of a photo, 1 of 18
+    assert (found.accuracy.low, found.accuracy.high) == pytest.approx(np.percentile(accuracies, (2.5, 97.5)), abs=0.056)
+    assert (found.macro_f1.low, found.macro_f1.high) == pytest.approx(np.percentile(f1, (2.5, 97.5)), abs=0.03)
+
+
+def test_bootstrap_is_seeded_and_narrows_with_more_photos() -> None:
+    assert bootstrap(CONFUSION) == bootstrap(CONFUSION)
+    assert bootstrap(CONFUSION).resamples == 2000
+    few, many = (bootstrap(CONFUSION * times).macro_f1 for times in (1, 100))
+    assert few.high - few.low > 5 * (many.high - many.low) > 0
+    assert many.low < macro_f1(CONFUSION) < many.high
+
+
+def test_bootstrap_of_many_classes_and_photos_is_drawn_in_blocks_and_stays_right() -> None:
+    classes = 80
+    confusion = np.full((classes, classes), 1, np.int64) + 150 * np.eye(classes, dtype=np.int64)
+    found, share = bootstrap(confusion, resamples=1000).accuracy, 151 / (151 + classes - 1)
+    error = 1.96 * np.sqrt(share * (1 - share) / confusion.sum())
+    assert (found.low, found.high) == pytest.approx((share - error, share + error), abs=error / 3)
+
+
+def test_bootstrap_of_answers_that_are_all_right_has_no_width() -> None:
+    found = bootstrap(np.diag([4, 5]))
+    assert (found.accuracy.low, found.macro_f1.low, found.macro_f1.high) == (1.0, 1.0, 1.0)
+
+
+def test_reliability_bins_hold_the_photos_of_their_confidence() -> None:
+    probabilities, labels = _binary([0.9, 0.92, 0.61, 1.0], [True, False, True, True])
+    bins = reliability(probabilities, labels)
+    assert [one.count for one in bins] == [1, 2, 1]
+    assert [(one.low, one.high) for one in bins] == [(9 / 15, 10 / 15), (13 / 15, 14 / 15), (14 / 15, 1.0)]
+    assert [one.confidence for one in bins] == pytest.approx([0.61, 0.91, 1.0])
+    assert [one.accuracy for one in bins] == pytest.approx([1.0, 0.5, 1.0])
+
+
+def test_a_proportion_of_nothing_is_none() -> None:
+    assert proportion(np.array([], bool)) is None
+    found = proportion(np.array([True, False, False, False]))
+    assert found is not None
+    assert (found.share, found.n, (found.low, found.high)) == (0.25, 4, wilson_interval(1, 4))

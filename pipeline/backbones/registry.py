@@ -4,13 +4,41 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
-from pipeline.backbones import keras_applications
-from pipeline.backbones.base import Backbone, Normalisation
+from pipeline.backbones import keras_applications as keras
+from pipeline.backbones import own_networks as own
+from pipeline.backbones.base import IMAGENET, NO_WEIGHTS, Backbone, is_torch_file
 from pipeline.errors import PipelineError
 
 DEFAULT_BACKBONE = "efficientnet-lite0"
+
+_ALPHA = r"(\d+(?:\.\d+)?)"
+# Pattern of the name, what makes the backbone of it, and the names that a list shows.
+_FAMILIES: tuple[tuple[str, Callable[..., Backbone], tuple[str, ...]], ...] = (
+    (r"efficientnet-lite([0-4])", own.efficientnet_lite_n, tuple(f"efficientnet-lite{n}" for n in range(5))),
+    (rf"mobilenetv1-{_ALPHA}", keras.mobilenet_v1, tuple(f"mobilenetv1-{alpha}" for alpha in keras.V1_ALPHAS)),
+    (rf"mobilenetv2-{_ALPHA}", keras.mobilenet_v2, tuple(f"mobilenetv2-{alpha}" for alpha in keras.V2_ALPHAS)),
+    (rf"mobilenetv2-{_ALPHA}-torch", own.mobilenet_v2_torch_form, ("mobilenetv2-1.0-torch",)),
+    (
+        r"mobilenetv3-(small|large)(-minimalistic)?",
+        keras.mobilenet_v3,
+        tuple(f"mobilenetv3-{size}{form}" for size in ("small", "large") for form in ("", "-minimalistic")),
+    ),
+    (r"efficientnetv2-b0", keras.efficientnet_v2_b0, ("efficientnetv2-b0",)),
+    (r"resnet(18|34)", own.resnet_torch, ("resnet18", "resnet34")),
+    (r"resnet(50|101|152)", keras.resnet, ("resnet50", "resnet101", "resnet152")),
+    (r"resnet(50|101|152)-torch", own.resnet_torch, ("resnet50-torch", "resnet101-torch", "resnet152-torch")),
+    (r"inceptionv3", keras.inception_v3, ("inceptionv3",)),
+    (r"vgg(16|19)", keras.vgg, ("vgg16", "vgg19")),
+    (r"vgg(16|19)-torch", own.vgg_torch, ("vgg16-torch", "vgg19-torch")),
+    (r"googlenet", own.googlenet_of_the_paper, ("googlenet",)),
+    (r"googlenet-bn", own.googlenet_bn, ("googlenet-bn",)),
+    (r"alexnet", own.alexnet_one_tower, ("alexnet",)),
+    (r"lenet5", own.lenet5, ("lenet5",)),
+)
+
+BACKBONE_NAMES = tuple(name for _, _, names in _FAMILIES for name in names)
 
 
 def find_backbone(name: str) -> Backbone:
@@ -19,43 +47,33 @@ def find_backbone(name: str) -> Backbone:
     Raises:
         PipelineError: there is none; the message lists what there is.
     """
-    for pattern, make in _families():
+    for pattern, make, _ in _FAMILIES:
         match = re.fullmatch(pattern, name)
         if match:
             return make(name, *match.groups())
     raise PipelineError(
-        f"no backbone '{name}'; there are efficientnet-lite0, mobilenetv1-ALPHA, mobilenetv2-ALPHA "
-        f"(such as mobilenetv2-0.35) and resnet50"
+        f"no backbone '{name}'; there are {', '.join(BACKBONE_NAMES)}, "
+        f"and mobilenetv1-ALPHA and mobilenetv2-ALPHA of any other width"
     )
 
 
-def _families() -> list[tuple[str, Callable[..., Backbone]]]:
-    alpha = r"(\d+(?:\.\d+)?)"
-    return [
-        (r"efficientnet-lite0", _efficientnet_lite0),
-        (rf"mobilenetv1-{alpha}", keras_applications.mobilenet_v1),
-        (rf"mobilenetv2-{alpha}", keras_applications.mobilenet_v2),
-        (r"resnet50", keras_applications.resnet50),
-    ]
+def resolve(name: str, weights: str) -> Backbone:
+    """The backbone that is to be trained from these weights, its twin in torchvision's form where the file asks for it.
 
+    Args:
+        name: of the backbone.
+        weights: ``imagenet``, ``none``, or a file: see ``Backbone.load_weights``.
 
-def _efficientnet_lite0(name: str) -> Backbone:
-    def build(input_shape: tuple[int, int, int]) -> Any:
-        from pipeline.backbones import efficientnet_lite
+    Returns:
+        the backbone whose name belongs into the record.
 
-        return efficientnet_lite.build(input_shape)
-
-    def load(model: Any) -> None:
-        from pipeline.backbones import efficientnet_lite
-
-        efficientnet_lite.load_imagenet_weights(model)
-
-    return Backbone(
-        name=name,
-        default_size=224,
-        least_size=32,
-        normalisation=Normalisation(mean=(127.0, 127.0, 127.0), scale=128.0),
-        unfreeze_from="block6a_expand_conv",
-        build=build,
-        load_imagenet=load,
-    )
+    Raises:
+        PipelineError: there is no such backbone.
+        WeightsError: there are no such weights for it; which of the ways there are is in the message.
+    """
+    backbone = find_backbone(name)
+    from_torch = weights not in (IMAGENET, NO_WEIGHTS) and is_torch_file(Path(weights))
+    if from_torch and backbone.load_state is None and backbone.torch_twin is not None:
+        backbone = find_backbone(backbone.torch_twin)
+    backbone.check_weights(weights)
+    return backbone

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.evaluate import Evaluation
+    from pipeline.calibrate import UnknownReport
+    from pipeline.evaluate import Evaluation, VariantScores
+    from pipeline.metrics import Proportion
+    from pipeline.robustness import RobustnessTable
 
 SUMMARY = "measure a run or every variant of a bundle on labelled photos"
 
@@ -23,6 +26,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=("train", "validation", "test", "all"),
         help="the photos that training assigned to it, or all of the folder (test)",
     )
+    parser.add_argument(
+        "--robustness", action="store_true", help="measure on blurred, noisy, dark, turned and compressed photos too"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -30,10 +36,11 @@ def run(args: argparse.Namespace) -> int:
     from device.console import emit_json
     from pipeline.dataset import Split
     from pipeline.display import Terminal
-    from pipeline.evaluate import evaluate
+    from pipeline.evaluate import Robustness, evaluate
 
     split = None if args.split == "all" else Split(args.split)
-    evaluation = evaluate(args.source, args.data, split, Terminal())
+    robustness = Robustness.MEASURED if args.robustness else Robustness.SKIPPED
+    evaluation = evaluate(args.source, args.data, split, Terminal(), robustness)
     if args.json:
         emit_json(evaluation_json(evaluation))
     else:
@@ -47,34 +54,86 @@ def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
         "source": evaluation.source,
         "split": evaluation.split,
         "n": evaluation.n,
-        "results": [{"variant": result.variant, **asdict(result.scores)} for result in evaluation.results],
+        "test_looks": evaluation.test_looks,
+        "results": [_result_json(result) for result in evaluation.results],
         "skipped": evaluation.skipped,
     }
+
+
+def _result_json(result: VariantScores) -> dict[str, Any]:
+    extra: dict[str, Any] = {"unknown": asdict(result.unknown)}
+    if result.robustness:
+        extra["robustness"] = asdict(result.robustness)
+    return {"variant": result.variant, **asdict(result.scores), **extra}
 
 
 def evaluation_text(evaluation: Evaluation) -> str:
     """The evaluation for a terminal: every variant, then classes and confusion of the first."""
     from device.console import table
+    from pipeline.looks import looks_text
 
     rows = [
         (
             result.variant,
             f"{result.scores.accuracy:.1%}",
             f"{result.scores.low:.1%} to {result.scores.high:.1%}",
+            f"{result.scores.macro_f1:.3f}",
             f"{result.scores.expected_calibration_error:.3f}",
         )
         for result in evaluation.results
     ]
     lines = [f"{evaluation.source} on {evaluation.n} photos ({evaluation.split})", ""]
-    lines.append(table(("variant", "accuracy", "95 % interval", "calibration error"), rows))
+    lines.append(table(("variant", "accuracy", "95 % interval", "macro F1", "calibration error"), rows))
     lines += [f"{name}: skipped, {reason}" for name, reason in evaluation.skipped.items()]
     if evaluation.results:
-        first = evaluation.results[0]
-        classes = list(first.scores.per_class)
-        header = ("truth \\ answer", *classes, "recall", "precision")
-        body = [
-            (name, *(str(count) for count in row), f"{values.recall:.0%}", f"{values.precision:.0%}")
-            for (name, values), row in zip(first.scores.per_class.items(), first.scores.confusion, strict=True)
-        ]
-        lines += ["", f"{first.variant}:", table(header, body)]
+        lines += ["", *_confusion_lines(evaluation.results[0])]
+        lines += ["", *_unknown_lines(evaluation.results[0].unknown)]
+    for result in evaluation.results:
+        if result.robustness:
+            lines += ["", *robustness_lines(result.variant, result.robustness)]
+    if evaluation.test_looks is not None:
+        lines += ["", looks_text(evaluation.test_looks)]
     return "\n".join(lines)
+
+
+def _confusion_lines(result: VariantScores) -> list[str]:
+    from device.console import table
+
+    header = ("truth \\ answer", *result.scores.per_class, "recall", "precision", "F1")
+    body = [
+        (
+            name,
+            *(str(count) for count in row),
+            f"{values.recall:.0%}",
+            f"{values.precision:.0%}",
+            f"{values.f1:.2f}",
+        )
+        for (name, values), row in zip(result.scores.per_class.items(), result.scores.confusion, strict=True)
+    ]
+    return [f"{result.variant}:", table(header, body)]
+
+
+def _unknown_lines(report: UnknownReport) -> list[str]:
+    def share(found: Proportion | None) -> str:
+        return f"{found.share:.1%} of {found.n}" if found else "none to count"
+
+    lines = [
+        f'under a probability of {report.threshold:.2f} the answer is "unknown":',
+        f"  wrong answers removed  {share(report.wrong_removed)}",
+        f"  right answers lost     {share(report.right_lost)}",
+    ]
+    if report.unknown_found:
+        lines.append(f"  photos of no class     {share(report.unknown_found)} called unknown")
+    return lines
+
+
+def robustness_lines(variant: str, robustness: RobustnessTable) -> list[str]:
+    """The table of damages for a terminal: a strength and its accuracy in each cell."""
+    from device.console import table
+
+    rows = [
+        (row.damage.value, *(f"{cell.strength:g}: {cell.accuracy:.0%}" for cell in row.cells), row.unit)
+        for row in robustness.rows
+    ]
+    header = ("damage", *("" for _ in robustness.rows[0].cells), "strengths are")
+    return [f"{variant} on {robustness.n} photos, {robustness.clean:.0%} undamaged:", table(header, rows)]

@@ -1,0 +1,39 @@
+"""``train --preview``: what the network will see, before it is trained. Imports TensorFlow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.augmentation.config import preset
+from pipeline.augmentation.preview import write_preview
+from pipeline.backbones.registry import resolve
+from pipeline.cache import PixelCache, cache_root
+from pipeline.config import TrainConfig
+from pipeline.dataset import list_folder
+from pipeline.errors import PipelineError
+from pipeline.ingest import ingest
+from pipeline.job import preprocess_spec
+
+
+def preview(config: TrainConfig, path: Path) -> None:
+    """Write a PNG of some photos and random views of them.
+
+    Args:
+        config: of the training that is meant.
+        path: of the PNG.
+
+    Raises:
+        DatasetError: the folder holds no photos.
+        PipelineError: the file cannot be written.
+    """
+    if not path.parent.is_dir():
+        raise PipelineError(f"{path}: there is no folder {path.parent}; make it, or name another file")
+    spec = preprocess_spec(config, resolve(config.backbone, config.weights))
+    cache = PixelCache(cache_root(), spec)
+    dataset = ingest(list_folder(config.data), cache, spec)
+    pixels = cache.pixels()[[photo.row for photo in dataset.photos]]
+    labels = np.array([photo.label for photo in dataset.photos], np.int64)
+    chosen = preset(config.augment)
+    write_preview(path, pixels, labels, dataset.classes, chosen if config.flip else chosen.without_flip(), config.seed)

@@ -1,0 +1,130 @@
+"""Every backbone that the list shows: it trains, and exports to every recipe with answers like its own.
+
+Random weights and drawn textures: nothing is downloaded. Networks that differ in width alone stand for each other.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+from numpy.typing import NDArray
+
+from device.contract import EngineKind
+from export.convert import with_full_range
+from export.onnx import convert_onnx
+from export.parity import Proof, prove_variant
+from export.recipe import Recipe, Target, targets
+from export.tflite import convert_tflite
+from pipeline.backbones import Backbone, find_backbone
+from pipeline.backbones.registry import BACKBONE_NAMES
+from pipeline.config import HeadConfig
+from pipeline.model import LOGITS, build_classifier, normalise
+from pipeline.trained import TrainedClassifier
+
+CLASSES = ("checks", "dots", "noise", "stripes")
+PER_CLASS = 6
+# Of the right class's logit over the others', on average.
+MARGIN = 6.0
+
+OTHER_WIDTHS = re.compile(r"mobilenetv1-(0\.5|0\.75|1\.0)|mobilenetv2-(0\.5|0\.75|1\.0|1\.3|1\.4)")
+EVERY = [name for name in BACKBONE_NAMES if not OTHER_WIDTHS.fullmatch(name)]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", EVERY)
+def test_a_backbone_trains_and_exports_to_every_recipe(name: str) -> None:
+    tf_keras.backend.clear_session()
+    tf_keras.utils.set_random_seed(3)
+    backbone = find_backbone(name)
+    pixels, labels = _textures(backbone.least_size)
+    trained = _trained_a_little(backbone, pixels, labels)
+    reference = trained.predict(pixels)
+    assert (reference.argmax(axis=1) == labels).mean() > 0.7
+    for target in targets((Recipe.FLOAT32, Recipe.STATIC_INT8)):
+        proof = _proof(trained, target, pixels, labels, reference)
+        if target.recipe is Recipe.FLOAT32:
+            assert proof.measured.agreement == 1.0
+            assert proof.measured.worst_difference < 1e-3, target.name
+        else:
+            # Random weights amplify rounding from layer to layer, trained ones do not; chance would agree on 25 %.
+            assert proof.measured.agreement >= 0.8, target.name
+            assert proof.measured.mean_difference < 0.15, target.name
+
+
+def _trained_a_little(backbone: Backbone, pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> TrainedClassifier:
+    classifier = build_classifier(backbone, len(CLASSES), pixels.shape[1], HeadConfig())
+    inputs = normalise(tf.constant(pixels), backbone.normalisation)
+    _settle_batch_norm(classifier, inputs)
+    _fit_head(classifier, inputs, labels)
+    before = [variable.numpy() for variable in classifier.trainable_variables]
+    # Adam moves every weight that has a gradient, however small, and none far.
+    classifier.compile(tf_keras.optimizers.Adam(1e-5), "sparse_categorical_crossentropy", run_eagerly=True)
+    assert np.isfinite(classifier.train_on_batch(inputs, labels))
+    moved = [bool((old != new.numpy()).any()) for old, new in zip(before, classifier.trainable_variables, strict=True)]
+    assert moved[0] and moved[-1]
+    assert np.mean(moved) > 0.9
+    return TrainedClassifier(classifier, backbone.normalisation, (pixels.shape[1], pixels.shape[2]))
+
+
+def _settle_batch_norm(classifier: tf_keras.Model, inputs: Any) -> None:
+    """Statistics of these pictures: a deep network with random weights and none gives one answer to everything."""
+    norms = [layer for layer in classifier.layers if isinstance(layer, tf_keras.layers.BatchNormalization)]
+    momenta = [layer.momentum for layer in norms]
+    for layer in norms:
+        layer.momentum = 0.0
+    classifier(inputs, training=True)
+    for layer, momentum in zip(norms, momenta, strict=True):
+        layer.momentum = momentum
+
+
+def _fit_head(classifier: tf_keras.Model, inputs: Any, labels: NDArray[np.int64]) -> None:
+    """Strong ridge regression from features to classes, scaled so that answers are sure and a wrong one shows.
+
+    A weak ridge would lean on the least of the features, which are the first that quantisation blurs.
+    """
+    head = classifier.get_layer(LOGITS)
+    features = tf_keras.Model(classifier.input, head.input)(inputs, training=False).numpy().astype(np.float64)
+    one_hot = np.eye(len(CLASSES))[labels]
+    centred = features - features.mean(axis=0)
+    gram = centred @ centred.T
+    kernel = centred.T @ np.linalg.solve(gram + np.trace(gram) / len(gram) * np.eye(len(gram)), one_hot)
+    scores = centred @ kernel
+    margin = (scores[one_hot == 1].mean() - scores[one_hot == 0].mean()) / MARGIN
+    head.set_weights([kernel / margin, -features.mean(axis=0) @ kernel / margin])
+
+
+def _proof(
+    trained: TrainedClassifier,
+    target: Target,
+    pixels: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    reference: NDArray[np.float32],
+) -> Proof:
+    convert = convert_tflite if target.engine is EngineKind.LITERT else convert_onnx
+    model = convert(trained, target.recipe, lambda: iter(with_full_range(pixels)))
+    return prove_variant(target, model, pixels, labels, reference, CLASSES)
+
+
+def _textures(size: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """(24, size, size, 3) uint8 drawings in many colours, and their (24,) classes."""
+    random = np.random.default_rng(size)
+    y, x = np.mgrid[:size, :size]
+    pictures = []
+    for _ in range(PER_CLASS):
+        period = int(random.integers(6, 12))
+        masks = (
+            (x // period + y // period) % 2,
+            ((x % period - period / 2) ** 2 + (y % period - period / 2) ** 2 < (period / 3) ** 2),
+            random.integers(0, 2, (size, size)),
+            (x // period) % 2,
+        )
+        for mask in masks:
+            dark, light = random.uniform(0, 100, 3), random.uniform(155, 255, 3)
+            picture = np.where(np.asarray(mask, bool)[..., None], light, dark) + random.normal(0, 4, (size, size, 3))
+            pictures.append(np.clip(picture, 0, 255).astype(np.uint8))
+    return np.stack(pictures), np.tile(np.arange(len(CLASSES)), PER_CLASS)
