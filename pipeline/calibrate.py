@@ -51,9 +51,8 @@ def fit_decision(
         labels: (n,) integers.
         unknown: (m, classes) float32 on photos of no class, those kept for fitting (see ``split.assign_unknown``).
     """
-    losses = [_negative_log_likelihood(calibrate(probabilities, float(t)), labels) for t in _TEMPERATURES]
     # Rounded first: the threshold must fit the temperature that is written down.
-    temperature = round(float(_TEMPERATURES[int(np.argmin(losses))]), 4)
+    temperature = round(fit_temperature(probabilities, labels)[0], 4)
     calibrated = calibrate(probabilities, temperature)
     right = calibrated.max(axis=1)[calibrated.argmax(axis=1) == labels]
     if not len(right):
@@ -63,6 +62,13 @@ def fit_decision(
     else:
         threshold = _threshold_between(calibrate(unknown, temperature).max(axis=1), right)
     return Decision(temperature=temperature, unknown_threshold=round(threshold, 4))
+
+
+def fit_temperature(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[float, float]:
+    """The temperature of least negative log-likelihood, and that mean, in nats, for (n, classes) float32."""
+    losses = [_negative_log_likelihood(calibrate(probabilities, float(t)), labels) for t in _TEMPERATURES]
+    best = int(np.argmin(losses))
+    return float(_TEMPERATURES[best]), losses[best]
 
 
 def measure_unknown(

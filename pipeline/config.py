@@ -8,7 +8,7 @@ from pathlib import Path
 
 from device.contract import Fit
 from pipeline.augmentation.config import Preset
-from pipeline.backbones.base import IMAGENET
+from pipeline.backbones.base import IMAGENET, Compression
 from pipeline.backbones.registry import DEFAULT_BACKBONE
 from pipeline.errors import PipelineError
 
@@ -122,6 +122,7 @@ class TrainConfig:
         weights: ``imagenet``, ``none``, or a weights file of the backbone.
         size: side of the model's square input in pixels; None is the backbone's own.
         fit: how photos of other shapes become square.
+        compression: what the trained network will have to take later; a backbone that cannot is refused at once.
         budget: how much work.
         augment: how far training's random views may be from the photos.
         flip: whether training may mirror photos; not where that changes their meaning, as with text or arrows.
@@ -143,6 +144,7 @@ class TrainConfig:
     weights: str = IMAGENET
     size: int | None = None
     fit: Fit = Fit.CENTRE_CROP
+    compression: tuple[Compression, ...] = ()
     budget: Budget = Budget.BALANCED
     augment: Preset = Preset.STANDARD
     flip: bool = True

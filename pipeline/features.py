@@ -55,18 +55,11 @@ def cut(classifier: tf_keras.Model, first_upper_layer: str, last_feature_layer: 
         last_feature_layer: whose output the head classifies.
     """
     tensor = classifier.get_layer(first_upper_layer).input
-    start = tf_keras.layers.Input(tensor.shape[1:], name="cut")
-    replayed = {id(tensor): start}
-    names = [layer.name for layer in classifier.layers]
-    for layer in classifier.layers[names.index(first_upper_layer) :]:
-        inputs = layer.input if isinstance(layer.input, list) else [layer.input]
-        known = [replayed[id(item)] for item in inputs]
-        replayed[id(layer.output)] = layer(known if isinstance(layer.input, list) else known[0])
-    pooled = replayed[id(classifier.get_layer(last_feature_layer).output)]
+    pooled = classifier.get_layer(last_feature_layer).output
     return CutClassifier(
         lower=tf_keras.Model(classifier.input, tensor),
-        upper=tf_keras.Model(start, replayed[id(classifier.output)]),
-        features=tf_keras.Model(start, pooled),
+        upper=tf_keras.Model(tensor, classifier.output),
+        features=tf_keras.Model(tensor, pooled),
     )
 
 

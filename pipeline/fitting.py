@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from pipeline.backbones import Normalisation
 from pipeline.callbacks.history_file import read_history
 from pipeline.callbacks.quality import Quality
 from pipeline.distillation import Teacher, hard_targets, make_loss
+from pipeline.errors import TrainingError
 from pipeline.examples import CachedViews, FreshViews, Source
 from pipeline.explain import gradient_heatmaps, last_feature_layer
 from pipeline.extract import Extractor
@@ -94,7 +96,8 @@ class _Training:
         self._size = task.train.pixels.shape[1]
         with session.strategy.scope():
             self._classifier = build_classifier(task.backbone, task.classes, self._size, task.head, task.weights)
-        self._predict = Predictor(self._classifier, task.backbone.normalisation)
+        self._plain = _undistributed(self._classifier, session)
+        self._predict = Predictor(self._plain, task.backbone.normalisation)
         self._loss = make_loss(task.classes, task.head.label_smoothing, taught=teacher is not None)
         self._own = _shard(task.train, session)
 
@@ -108,12 +111,19 @@ class _Training:
         assert self._teacher is not None
         return tf.concat([hard, self._teacher.soften(pixels)], axis=1)
 
+    def _update_plain(self) -> None:
+        """With several devices or workers all of them take part: they keep statistics of batch norm of their own."""
+        if self._plain is not self._classifier:
+            self._plain.set_weights(self._classifier.get_weights())
+
     def _measure_whole(self) -> Quality:
+        self._update_plain()
         validation = self._task.validation
         return quality(self._predict(validation.pixels), validation.labels)
 
     def _fitted(self, stages: list[StageRecord]) -> Fitted:
-        classifier = KerasClassifier(self._classifier, self._task.backbone.normalisation)
+        self._update_plain()
+        classifier = KerasClassifier(self._plain, self._task.backbone.normalisation)
         return Fitted(classifier, tuple(stages), read_history(self._session.folder / HISTORY))
 
     def _record(self, name: str, result: StageResult, kept: bool, verdict: str = "") -> StageRecord:
@@ -143,6 +153,8 @@ class _FromScratch(_Training):
             self._measure_whole,
             self._session,
         )
+        if result.diverged and result.best.loss >= math.log(self._task.classes):
+            raise TrainingError("the loss became NaN before anything was learned; give a lower --learning-rate")
         return self._fitted([self._record("scratch", result, kept=True)])
 
 
@@ -176,7 +188,8 @@ class _FineTuning(_Training):
         head, stage = fit_head(self._task, features, self._display)
         stages.append(stage)
         self._classifier.get_layer(LOGITS).set_weights(self._session.agree([head.kernel, head.bias]))
-        return Quality(head.accuracy, head.loss)
+        found = quality(head.probabilities(features.validation), self._task.validation.labels)
+        return self._session.agree_on(found)
 
     def _train_head(self, features: Features, stages: list[StageRecord]) -> Quality:
         """Every process trains the same small head on all photos; then they agree on the mean."""
@@ -200,15 +213,18 @@ class _FineTuning(_Training):
             if layer.weights:
                 self._classifier.get_layer(layer.name).set_weights(self._session.agree(layer.get_weights()))
         stages.append(self._record("head", result, kept=True))
-        return result.best
+        return self._session.agree_on(result.best)
 
     def _compute_views(self, first_layer: str, stages: list[StageRecord]) -> _Views:
         """Activations at the cut, by LiteRT; on a GPU there is nothing to gain and the photos stay as they are."""
         if self._session.gpu:
             return _Views(self._classifier, self._fresh_views(), self._measure_whole)
         start = time.monotonic()
-        parts = cut(self._classifier, first_layer, POOL)
-        lower = Extractor(convert_lower(parts, self._task.backbone.normalisation))
+        with self._session.strategy.scope():
+            parts = cut(self._classifier, first_layer, POOL)
+        self._update_plain()
+        plain = cut(self._plain, first_layer, POOL)
+        lower = Extractor(convert_lower(plain, self._task.backbone.normalisation))
         own, validation = self._own, self._task.validation
         count, shape = self._recipe.views(len(self._task.train.labels)), parts.lower.output_shape[1:]
         known = ViewStore(self._session.cache, 1, len(validation.labels), shape)
@@ -223,11 +239,16 @@ class _FineTuning(_Training):
         rate = total / (time.monotonic() - start)
         self._display.end(f"views       {count} of each photo through the frozen part, {rate:.0f} a second")
         stages.append(StageRecord(name="views", seconds=time.monotonic() - start, photos_per_second=rate))
-        forward = Forward(parts.upper)
+        forward = Forward(plain.upper)
+
+        def measure() -> Quality:
+            self._update_plain()
+            return quality(forward(known.activations[0]), validation.labels)
+
         return _Views(
             parts.upper,
             CachedViews(store.activations, self._targets(count, soft), self._recipe.augmentation, self._task.seed),
-            lambda: quality(forward(known.activations[0]), validation.labels),
+            measure,
         )
 
     def _targets(self, views: int, soft: list[NDArray[np.float32] | None]) -> NDArray[np.float32]:
@@ -264,6 +285,11 @@ class _FineTuning(_Training):
             below = sum(start > position for start in starts)
             depth.update({weight.name: below for weight in layer.weights})
         return lambda variable: float(decay ** depth.get(variable, 0))
+
+
+def _undistributed(model: tf_keras.Model, session: Session) -> tf_keras.Model:
+    """A copy that can be converted and that one process can run by itself, or the model where it is such a one."""
+    return model if session.strategy.num_replicas_in_sync == 1 else tf_keras.models.clone_model(model)
 
 
 def _shard(photos: Labelled, session: Session) -> Labelled:

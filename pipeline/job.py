@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from itertools import product
 
 import msgspec
 import numpy as np
@@ -22,7 +23,7 @@ from pipeline.augmentation.config import AugmentConfig, preset
 from pipeline.augmentation.mirror import mirror_warning
 from pipeline.backbones import Backbone
 from pipeline.backbones.base import IMAGENET, NO_WEIGHTS
-from pipeline.backbones.registry import BACKBONE_NAMES, find_backbone, resolve
+from pipeline.backbones.registry import BACKBONE_NAMES, find_backbone, require, resolve
 from pipeline.cache import PixelCache, cache_root
 from pipeline.config import Budget, TrainConfig
 from pipeline.dataset import Dataset, Listing, Photo, Split, check_trainable, list_folder
@@ -111,7 +112,10 @@ def prepare_job(config: TrainConfig, display: Display) -> Job:
         PipelineError: settings that contradict one another.
     """
     _check(config)
-    backbone = resolve(search_names(config)[0], config.weights)
+    names = search_names(config)
+    for name, compression in product(names, config.compression):
+        require(name, compression)
+    backbone = resolve(names[0], config.weights)
     spec = preprocess_spec(config, backbone)
     teacher = open_run(config.teacher) if config.teacher else None
     listing = list_folder(config.data)

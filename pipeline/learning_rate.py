@@ -152,12 +152,13 @@ class RateCurve:
     Attributes:
         rates: tested, rising; ends early where the loss exploded.
         losses: at each, smoothed.
-        suggested: a peak for training; None where the loss fell at no rate.
+        lowest_at: rate of the lowest loss; None where the loss fell at no rate. A solved head on a pretrained network
+            takes it as its peak; a network that knows nothing yet a tenth of it, for there it lies at the brink.
     """
 
     rates: tuple[float, ...]
     losses: tuple[float, ...]
-    suggested: float | None
+    lowest_at: float | None
 
 
 # Steps to either side that a loss is averaged with: batches differ more than neighbouring rates do.
@@ -180,9 +181,8 @@ def find_learning_rate(
 ) -> RateCurve:
     """Learning-rate range test (Smith, "Cyclical Learning Rates for Training Neural Networks", 2015).
 
-    Trains with a rate that rises exponentially from step to step. The suggestion is **a tenth of the rate at which the
-    smoothed loss is lowest**: the minimum itself lies at the brink. The place of the steepest descent, the other usual
-    rule, hops about where batches are small.
+    Trains with a rate that rises exponentially from step to step, and looks where the smoothed loss is lowest. The
+    place of the steepest descent, the other usual rule, hops about where batches are small.
 
     Args:
         model: is trained and then gets its weights back, also after an error; its own optimizer is not touched.
@@ -214,7 +214,7 @@ def find_learning_rate(
     smooth = _smoothed(np.array(losses))
     best = int(smooth.argmin())
     fell = smooth[best] < (1 - _FELL) * smooth[0]
-    return RateCurve(tuple(rates[: len(losses)]), tuple(smooth.tolist()), rates[best] / 10 if fell else None)
+    return RateCurve(tuple(rates[: len(losses)]), tuple(smooth.tolist()), rates[best] if fell else None)
 
 
 def _probe(model: tf_keras.Model, loss: Any, optimizer: tf_keras.optimizers.Optimizer | None) -> tf_keras.Model:

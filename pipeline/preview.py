@@ -1,4 +1,4 @@
-"""``train --preview``: what the network will see, before it is trained. Imports TensorFlow."""
+"""``train --preview``: what the network will see, before it is trained. Calling it imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from device.quiet import native_stderr_dropped
 from pipeline.augmentation.config import preset
-from pipeline.augmentation.preview import write_preview
 from pipeline.backbones.registry import resolve
 from pipeline.cache import PixelCache, cache_root
 from pipeline.config import TrainConfig
@@ -36,4 +36,8 @@ def preview(config: TrainConfig, path: Path) -> None:
     pixels = cache.pixels()[[photo.row for photo in dataset.photos]]
     labels = np.array([photo.label for photo in dataset.photos], np.int64)
     chosen = preset(config.augment)
-    write_preview(path, pixels, labels, dataset.classes, chosen if config.flip else chosen.without_flip(), config.seed)
+    views = chosen if config.flip else chosen.without_flip()
+    with native_stderr_dropped():
+        from pipeline.augmentation.preview import write_preview
+
+        write_preview(path, pixels, labels, dataset.classes, views, config.seed)

@@ -18,7 +18,8 @@ class StageConfig:
         patience: epochs without a better one on validation before it stops.
         batch: photos per step.
         learning_rate: at the peak.
-        find_rate: whether a range test may pick another rate near that one.
+        find_rate: share of the rate of lowest loss in a range test that becomes the peak, if it is near the one above;
+            None: no test.
         warmup_fraction: share of the steps that rise to the peak.
         weight_decay: decoupled from the gradient.
         layer_decay: factor on the rate from each block to the one below it.
@@ -30,7 +31,7 @@ class StageConfig:
     patience: int
     batch: int = 32
     learning_rate: float = 3e-4
-    find_rate: bool = False
+    find_rate: float | None = None
     warmup_fraction: float = 0.1
     weight_decay: float = 1e-2
     layer_decay: float = 1.0
@@ -55,9 +56,11 @@ class Recipe:
 
     augmentation: AugmentConfig = field(default_factory=lambda: preset(Preset.STANDARD))
     head: StageConfig = StageConfig(epochs=40, patience=8, batch=64, learning_rate=1e-3)
-    top: StageConfig = StageConfig(epochs=3, patience=3)
-    deep: StageConfig = StageConfig(epochs=10, patience=4, layer_decay=0.8)
-    scratch: StageConfig = StageConfig(epochs=60, patience=15, batch=64, learning_rate=1e-3, averaging=0.99)
+    top: StageConfig = StageConfig(epochs=3, patience=3, find_rate=1.0)
+    deep: StageConfig = StageConfig(epochs=12, patience=5, find_rate=1.0, layer_decay=0.8, averaging=0.98)
+    scratch: StageConfig = StageConfig(
+        epochs=60, patience=15, batch=64, learning_rate=1e-3, find_rate=0.1, averaging=0.99
+    )
     most_views: int = 5
     view_budget: int = 6000
 
@@ -81,7 +84,7 @@ def recipe_for(job: Job) -> Recipe:
         return replace(
             stage,
             learning_rate=stage.learning_rate if config.learning_rate is None else config.learning_rate,
-            find_rate=found,
+            find_rate=stage.find_rate if found else None,
             epochs=config.epochs if longest and config.epochs else stage.epochs,
             target_accuracy=config.target_accuracy,
         )

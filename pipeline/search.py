@@ -6,6 +6,7 @@ lie beside it. A search that was interrupted goes on with the trials that were c
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -30,7 +31,7 @@ from pipeline.fitting import KerasClassifier, fit_classifier
 from pipeline.job import Job, changed, search_names
 from pipeline.model import build_classifier
 from pipeline.recipes import recipe_for
-from pipeline.run import HISTORY, LOG, SEARCH, WEIGHTS, StageRecord
+from pipeline.run import HISTORY, LOG, SEARCH, WEIGHTS, StageRecord, discard_backup
 from pipeline.session import open_session
 from pipeline.stages import quality
 
@@ -150,6 +151,7 @@ def _try(job: Job, trial: optuna.Trial, weights: _TrialWeights, display: Display
     validation = own.task().validation
     reached = quality(fitted.classifier.predict(validation.pixels), validation.labels)
     weights.save(trial.number, fitted)
+    discard_backup(own.config.out)
     trial.set_user_attr("stages", [msgspec.to_builtins(stage) for stage in fitted.stages])
     trial.set_user_attr("choice", {**asdict(choice), "augment": choice.augment.value})
     trial.set_user_attr("accuracy", reached.accuracy)
@@ -182,7 +184,7 @@ def _conclude(job: Job, study: optuna.Study, weights: _TrialWeights) -> tuple[Jo
     seconds = sum(trial.duration.total_seconds() for trial in completed if trial.duration)
     search = StageRecord(name="search", seconds=seconds, photos_per_second=0.0, epochs=len(completed))
     fitted = Fitted(KerasClassifier(model, backbone.normalisation), (search, *stages), read_history(folder / HISTORY))
-    settings = {"search": {"trials": len(completed), **best.user_attrs["choice"]}, **asdict(found.config.head)}
+    settings = {"search": {"trials": len(completed), **best.user_attrs["choice"]}}
     return replace(found, config=replace(found.config, out=job.config.out)), fitted, settings
 
 
@@ -226,7 +228,7 @@ class _TrialWeights:
     def forget(self, numbers: Iterable[int]) -> None:
         """These trials were not the best."""
         for number in numbers:
-            self._path(number).unlink(missing_ok=True)
+            shutil.rmtree(self._path(number).parent, ignore_errors=True)
 
     def _path(self, number: int) -> Path:
         return self.folder / f"trial-{number}" / WEIGHTS

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tf_keras
 from numpy.typing import NDArray
@@ -15,10 +16,18 @@ from numpy.typing import NDArray
 from pipeline.cache import cache_root
 from pipeline.callbacks.history import CsvHistory
 from pipeline.callbacks.mlflow_log import MlflowRun
+from pipeline.callbacks.quality import Quality
 from pipeline.callbacks.tensorboard_log import TensorBoardLog
 from pipeline.config import Workers
 from pipeline.display import Display
-from pipeline.distribute import has_gpu, make_strategy, use_mixed_precision
+from pipeline.distribute import (
+    has_gpu,
+    make_strategy,
+    require_same,
+    require_shared_folder,
+    sum_over_workers,
+    use_mixed_precision,
+)
 from pipeline.job import Job
 from pipeline.run import BACKUP, HISTORY
 
@@ -73,14 +82,23 @@ class Session:
         """The mean over all processes: machines round differently, and weights must begin equal everywhere."""
         if self.workers.count == 1:
             return arrays
-        strategy = self.strategy
+        share = 1 / self.workers.count
+        return [sum_over_workers(self.strategy, np.asarray(array, np.float32) * share) for array in arrays]
 
-        def mean(array: NDArray[Any]) -> NDArray[Any]:
-            values = strategy.run(lambda: tf.constant(array))
-            result: NDArray[Any] = strategy.reduce(tf.distribute.ReduceOp.MEAN, values, axis=None).numpy()
-            return result
+    def agree_on(self, quality: Quality) -> Quality:
+        """``agree`` for what decides when to stop: all have to do so after the same epoch."""
+        [figures] = self.agree([np.array([quality.accuracy, quality.loss])])
+        return Quality(*map(float, figures)) if self.workers.count > 1 else quality
 
-        return [mean(array) for array in arrays]
+    def require_same_start(self, stage: str, epoch: int) -> None:
+        """See that all workers go on after the same epoch.
+
+        Raises:
+            PipelineError: they do not.
+        """
+        if self.workers.count > 1:
+            message = f"stage '{stage}': worker {{others}} read another backup than worker 0; give all one shared --out"
+            require_same(self.strategy, self.workers, str(epoch), message)
 
     def fit_input(self, dataset: tf.data.Dataset) -> Any:
         """What ``fit`` takes: a process's batches, each for one of its devices in turn."""
@@ -100,6 +118,10 @@ def open_session(job: Job, display: Display) -> Iterator[Session]:
     if gpu:
         use_mixed_precision()
     strategy = make_strategy(config.workers)
+    if config.workers.count > 1:
+        message = "worker {others} has other photos or options than worker 0; give all workers the same"
+        require_same(strategy, config.workers, job.fingerprint(), message)
+        require_shared_folder(strategy, config.workers, config.out / BACKUP)
     with ExitStack() as stack:
         mlflow = None
         if config.logging.mlflow is not None and config.workers.is_chief:

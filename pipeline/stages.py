@@ -14,6 +14,8 @@ import tf_keras
 from numpy.typing import NDArray
 
 from device.console import say
+from pipeline.calibrate import fit_temperature
+from pipeline.callbacks.agreement import AgreedLoss, ReadWeights
 from pipeline.callbacks.averaging import Averaging
 from pipeline.callbacks.backup import Backup
 from pipeline.callbacks.best import BestModel
@@ -44,6 +46,7 @@ class StageResult:
         seconds: in this process.
         photos_per_second: trained on, validation's time included.
         learning_rate: at the peak.
+        diverged: it ended because the loss was no number any more.
     """
 
     best: Quality
@@ -51,6 +54,7 @@ class StageResult:
     seconds: float
     photos_per_second: float
     learning_rate: float
+    diverged: bool
 
 
 def fit_stage(
@@ -88,27 +92,48 @@ def fit_stage(
         schedule = WarmupCosine(rate, round(config.warmup_fraction * total), total)
         optimizer = LayerwiseAdamW(factors, schedule, weight_decay=config.weight_decay)
         model.compile(optimizer=optimizer, loss=loss, jit_compile=session.gpu)
-    averaging = Averaging(config.averaging)
-    best = BestModel(name, averaging=averaging)
-    early = EarlyStopping(config.patience)
-    backup = Backup(session.backup_path(name), name, [averaging, best, early], session.fingerprint)
-    first = backup.resume(model, config.epochs)
-    if first:
-        say(f"{name}: goes on after epoch {best.epochs}")
-    nan = StopOnNan()
-    target = [StopAtTarget(config.target_accuracy)] if config.target_accuracy else []
-    callbacks = [nan, averaging, Validation(measure, averaging), best, early, *target, *session.logs(name)]
-    callbacks += [Progress(session.display, name, config.epochs, steps, best)]
-    if session.workers.is_chief:
-        callbacks.append(backup)
+    watch = _Watch(name, config, measure, session)
+    first = watch.backup.resume(model, config.epochs)
+    session.require_same_start(name, first)
+    if first and session.workers.is_chief:
+        say(f"{name}: goes on after epoch {watch.best.epochs}")
     data = session.fit_input(source.dataset(batch, steps * devices, first))
+    callbacks = watch.callbacks(steps)
     model.fit(data, epochs=config.epochs, initial_epoch=first, steps_per_epoch=steps, callbacks=callbacks, verbose=0)
-    if nan.stopped_because:
-        say(f"{name}: {nan.stopped_because}; the best weights before that are kept")
-    assert best.best is not None  # else BestModel has raised
-    seconds = time.monotonic() - start
-    trained = (best.epochs - min(first, best.epochs)) * steps * batch * devices
-    return StageResult(best.best, best.epochs, seconds, trained / seconds, rate)
+    if watch.nan.stopped_because:
+        say(f"{name}: {watch.nan.stopped_because}; the best weights before that are kept")
+    assert watch.best.best is not None  # else BestModel has raised
+    seconds, epochs = time.monotonic() - start, watch.best.epochs
+    trained = (epochs - min(first, epochs)) * steps * batch * devices
+    return StageResult(watch.best.best, epochs, seconds, trained / seconds, rate, bool(watch.nan.stopped_because))
+
+
+class _Watch:
+    """The callbacks of a stage, in the order in which they build on one another."""
+
+    def __init__(self, name: str, config: StageConfig, measure: Callable[[], Quality], session: Session) -> None:
+        self._name, self._config, self._measure, self._session = name, config, measure, session
+        self.nan = StopOnNan()
+        self._averaging = Averaging(config.averaging)
+        self.best = BestModel(name, averaging=self._averaging)
+        self._early = EarlyStopping(config.patience)
+        stateful = [self._averaging, self.best, self._early]
+        self.backup = Backup(session.backup_path(name), name, stateful, session.fingerprint)
+
+    def callbacks(self, steps: int) -> list[tf_keras.callbacks.Callback]:
+        """For ``fit``, with so many batches per epoch."""
+        session, target = self._session, self._config.target_accuracy
+        return [
+            self.nan if session.workers.count == 1 else AgreedLoss(session.agree),
+            self._averaging,
+            Validation(lambda: session.agree_on(self._measure()), self._averaging),
+            self.best,
+            self._early,
+            *([StopAtTarget(target)] if target else []),
+            *session.logs(self._name),
+            Progress(session.display, self._name, self._config.epochs, steps, self.best),
+            self.backup if session.workers.is_chief else ReadWeights(),
+        ]
 
 
 def _batch_per_device(config: StageConfig, source: Source, session: Session) -> int:
@@ -125,7 +150,7 @@ def _rate(
     session: Session,
 ) -> float:
     # Workers would have to agree on every step of the test.
-    if not config.find_rate or session.workers.count > 1 or session.workers.devices > 1:
+    if config.find_rate is None or session.workers.count > 1 or session.workers.devices > 1:
         return config.learning_rate
     batch = _batch_per_device(config, source, session)
     batches = list(islice(source.dataset(batch, _FINDER_BATCHES, 0).as_numpy_iterator(), _FINDER_BATCHES))
@@ -134,14 +159,19 @@ def _rate(
     curve = find_learning_rate(
         model, batches, loss, lowest=lowest, highest=highest, steps=_FINDER_STEPS, optimizer=optimizer
     )
-    if curve.suggested is None:
+    if curve.lowest_at is None:
         return config.learning_rate
     freedom = (config.learning_rate / _FINDER_FREEDOM, config.learning_rate * _FINDER_FREEDOM)
-    return float(np.clip(curve.suggested, *freedom))
+    return float(np.clip(config.find_rate * curve.lowest_at, *freedom))
 
 
 def quality(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> Quality:
-    """Accuracy and mean negative log-likelihood of (n, classes) float32."""
-    picked = probabilities[np.arange(len(labels)), labels]
+    """Accuracy and mean negative log-likelihood of (n, classes) float32, the latter after temperature scaling.
+
+    A network grows too sure of itself long before it stops learning: without the temperature, which is fitted in the
+    end anyway, epochs would be chosen too early (flowers: 85.9 against 87.5 % for the last epoch).
+    """
+    if not np.isfinite(probabilities).all():
+        return Quality(math.nan, math.nan)
     accuracy = float((probabilities.argmax(axis=1) == labels).mean())
-    return Quality(accuracy, float(-np.log(np.maximum(picked, 1e-7)).mean()) if np.isfinite(picked).all() else math.nan)
+    return Quality(accuracy, fit_temperature(probabilities, labels)[1])

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
+from device.console import say
 from device.quiet import native_stderr_to
 from pipeline.backbones.base import NO_WEIGHTS
 from pipeline.cache import cache_root
@@ -15,7 +18,9 @@ from pipeline.config import Budget, TrainConfig
 from pipeline.display import Display, Silent
 from pipeline.fitted import Fitted
 from pipeline.job import Job, prepare_job
-from pipeline.run import LOG, Run
+from pipeline.run import BACKUP, LOG, Run, open_run
+from pipeline.supervise import Phase, supervise
+from pipeline.workers import wait_seconds
 from pipeline.workstation import require_tensorflow
 
 
@@ -35,8 +40,11 @@ def train(config: TrainConfig, display: Display | None = None) -> Run:
         TrainingError: training failed.
     """
     require_tensorflow()
-    start = time.monotonic()
     display = display or Silent()
+    if config.workers.count > 1:
+        supervise(config, partial(_train_as_worker, display))
+        return open_run(config.out)
+    start = time.monotonic()
     job = prepare_job(config, display)
     with native_stderr_to(config.out / LOG):
         job, fitted, settings = _fit(job, display)
@@ -50,9 +58,29 @@ def assist(config: TrainConfig) -> None:
         PipelineError: as ``train`` does.
     """
     require_tensorflow()
-    job = prepare_job(config, Silent())
-    with native_stderr_to(config.out / f"worker-{config.workers.index}.{LOG}"):
-        _fit(job, Silent())
+    supervise(config, partial(_train_as_worker, Silent()))
+
+
+def _train_as_worker(display: Display, config: TrainConfig, report: Callable[[Phase], None]) -> None:
+    """One attempt of one worker, see ``supervise``; returns when worker 0 has written the run."""
+    start, workers = time.monotonic(), config.workers
+    job = prepare_job(config, display)
+    # Other files of the run are written by worker 0 alone.
+    log = config.out / LOG if workers.is_chief else config.out / BACKUP / f"worker-{workers.index}.{LOG}"
+    log.parent.mkdir(exist_ok=True)
+    with native_stderr_to(log):
+        from pipeline.distribute import make_strategy, wait_for_all
+
+        say(f"worker {workers.index} of {workers.count}: waits for the others, {wait_seconds():g} s at most")
+        report(Phase.WAITING)
+        make_strategy(workers)
+        report(Phase.JOINED)
+        say(f"worker {workers.index} of {workers.count}: all are there")
+        job, fitted, settings = _fit(job, display)
+        if workers.is_chief:
+            conclude(job, fitted, settings, display, start)
+        # If worker 0 is lost before the end it needs the others once more.
+        wait_for_all(workers)
 
 
 def _fit(job: Job, display: Display) -> tuple[Job, Fitted, dict[str, Any]]:
@@ -60,7 +88,7 @@ def _fit(job: Job, display: Display) -> tuple[Job, Fitted, dict[str, Any]]:
     if config.budget is Budget.FAST and config.head.is_linear:
         from pipeline.fast import fit_fast
 
-        return job, fit_fast(job.task(), cache_root(), display), asdict(config.head)
+        return job, fit_fast(job.task(), cache_root(), display), {}
     if config.budget is Budget.BEST:
         from pipeline.search import fit_best
 
@@ -80,4 +108,4 @@ def _fit_with_tensorflow(job: Job, display: Display) -> tuple[Job, Fitted, dict[
         size = (job.spec.height, job.spec.width)
         teacher = Teacher(job.teacher, job.dataset.classes, size) if job.teacher else None
         fit = fit_from_scratch if config.weights == NO_WEIGHTS else fit_classifier
-        return job, fit(job.task(), recipe, session, teacher), {**asdict(config.head), **asdict(recipe)}
+        return job, fit(job.task(), recipe, session, teacher), asdict(recipe)

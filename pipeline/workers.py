@@ -9,6 +9,8 @@ import re
 from pipeline.config import Workers
 from pipeline.errors import PipelineError
 
+WAIT_VARIABLE = "EDGEGRAFT_WORKERS_WAIT_S"
+_WAIT_S = 1800.0
 _ADDRESS = re.compile(r"[A-Za-z0-9._\-\[\]:]+:\d{1,5}")
 
 
@@ -29,6 +31,25 @@ def read_workers(addresses: str | None, index: int | None, devices: int) -> Work
     if addresses is None or index is None:
         raise PipelineError("--worker K and --workers HOST:PORT,... belong together; give both")
     return Workers(_checked(addresses.split(","), "--workers"), index, devices)
+
+
+def wait_seconds() -> float:
+    """How long a worker waits for all others to be there, each time; then it gives up.
+
+    Half an hour, or what the environment variable ``EDGEGRAFT_WORKERS_WAIT_S`` says: machines may be long in a queue.
+
+    Raises:
+        PipelineError: the variable holds no number above 0.
+    """
+    text = os.environ.get(WAIT_VARIABLE, "")
+    try:
+        seconds = float(text) if text else _WAIT_S
+    except ValueError:
+        seconds = 0.0
+    # Python and TensorFlow count such times in 32 bits of milliseconds.
+    if not 0 < seconds <= 1e6:
+        raise PipelineError(f"{WAIT_VARIABLE}={text}: expected a number of seconds above 0, at most 1000000")
+    return seconds
 
 
 def _from_environment() -> tuple[tuple[str, ...], int]:

@@ -44,12 +44,16 @@ def drawn_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def run_folder(drawn_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished Run: EfficientNet-Lite0 at 96 pixels on the drawn photos."""
+    """A finished Run: a head on EfficientNet-Lite0 at 96 pixels, on the drawn photos.
+
+    Of the fast budget: all that is written is what fine-tuning writes too, and every file that builds on it waits for
+    it. Fine-tuned ones are in test_pipeline_fitting.py, test_pipeline_train.py and e2e/.
+    """
     from pipeline.config import Budget, TrainConfig
     from pipeline.train import train
 
     folder = tmp_path_factory.mktemp("runs") / "signs"
-    train(TrainConfig(drawn_photos, folder, size=96, seed=1))
+    train(TrainConfig(drawn_photos, folder, size=96, budget=Budget.FAST, seed=1))
     return folder
 
 
@@ -62,6 +66,33 @@ def bundle_path(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     # Few validation photos: one answer more or less is three points, and these tests are not about accuracy.
     export_run(ExportConfig(run_folder, path, max_drop_points=15.0))
     return path
+
+
+@pytest.fixture(scope="session")
+def shape_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of discs, crosses and stripes, 40 of each: even LeNet-5 learns them in seconds."""
+    from trainings import draw_shapes
+
+    return draw_shapes(tmp_path_factory.mktemp("shapes") / "photos", 40)
+
+
+@pytest.fixture(scope="session")
+def lenet_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weights file of LeNet-5 at 32 pixels, untrained: for what must work with any pretrained weights, quickly."""
+    import tf_keras
+
+    from pipeline.backbones import find_backbone
+
+    tf_keras.utils.set_random_seed(7)
+    path = tmp_path_factory.mktemp("weights") / "lenet5.h5"
+    find_backbone("lenet5").build((32, 32, 3)).save_weights(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def mobilenet_weights(shared_data: Path) -> Path:
+    """Real ImageNet weights of the smallest MobileNetV2."""
+    return shared_data / "weights" / "mobilenet_v2_0.35_224_no_top.h5"
 
 
 @pytest.fixture

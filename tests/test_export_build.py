@@ -175,7 +175,8 @@ def test_calibration_photos_come_from_train_and_from_nowhere_else(run: Run, draw
 def test_nothing_is_bundled_when_nothing_passes(run: Run, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(run.folder, folder)
-    (folder / "report.html").unlink(missing_ok=True)
+    (folder / "export.html").unlink(missing_ok=True)
+    of_training = (folder / "report.html").read_bytes()
     with pytest.raises(ParityError) as caught:
         export_run(ExportConfig(folder, tmp_path / "strict.egb", (Recipe.FLOAT32,), max_drop_points=-100.0))
     message = str(caught.value)
@@ -184,10 +185,11 @@ def test_nothing_is_bundled_when_nothing_passes(run: Run, tmp_path: Path) -> Non
     assert "onnx-float32" in message
     assert "--max-drop" in message
     assert list(tmp_path.iterdir()) == [folder]
-    report = (folder / "report.html").read_text()
+    report = (folder / "export.html").read_text()
     assert "stayed out" in report
     assert "-100.00" in report
     assert open_run(folder).record == run.record
+    assert (folder / "report.html").read_bytes() == of_training
 
 
 def test_only_the_recipes_asked_for_are_made(run: Run, tmp_path: Path) -> None:

@@ -30,10 +30,8 @@ EVERY = (
     "mobilenetv2-0.35",
     "mobilenetv3-small",
     "mobilenetv3-small-minimalistic",
-    "efficientnetv2-b0",
-    "resnet50",
-    "inceptionv3",
     "vgg16",
+    *(pytest.param(name, marks=pytest.mark.long) for name in ("efficientnetv2-b0", "resnet50", "inceptionv3")),
 )
 # Built at the default size in a second or two.
 QUICK = ("lenet5", "alexnet", "mobilenetv1-0.25", "mobilenetv3-small-minimalistic", "vgg16", "efficientnet-lite0")
@@ -193,18 +191,20 @@ def test_training_the_upper_part_trains_the_whole(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "file"),
+    ("name", "file", "size"),
     [
-        ("mobilenetv2-0.35", "mobilenet_v2_0.35_224_no_top.h5"),
-        ("mobilenetv2-1.0", "mobilenet_v2_1.0_224_no_top.h5"),
-        ("mobilenetv1-0.25", "mobilenet_v1_0.25_224_no_top.h5"),
-        ("mobilenetv3-small", "mobilenet_v3_small_1.0_224_no_top.h5"),
+        ("mobilenetv2-0.35", "mobilenet_v2_0.35_224_no_top.h5", 96),
+        ("mobilenetv2-1.0", "mobilenet_v2_1.0_224_no_top.h5", 96),
+        ("mobilenetv1-0.25", "mobilenet_v1_0.25_224_no_top.h5", 96),
+        ("mobilenetv3-small", "mobilenet_v3_small_1.0_224_no_top.h5", 160),
     ],
 )
-def test_a_keras_weights_file_makes_features_that_tell_photos_apart(shared_data: Path, name: str, file: str) -> None:
+def test_a_keras_weights_file_makes_features_that_tell_photos_apart(
+    shared_data: Path, name: str, file: str, size: int
+) -> None:
     backbone = find_backbone(name)
-    model = backbone.build((96, 96, 3))
-    pixels, labels = _photos(shared_data / "sets" / "flowers5", 96, per_class=12)
+    model = backbone.build((size, size, 3))
+    pixels, labels = _photos(shared_data / "sets" / "flowers5", size, per_class=12)
     random_hits = _nearest_neighbour_hits(model, pixels, labels, name)
     backbone.load_weights(model, str(shared_data / "weights" / file))
     # chance is 20 %: a photo's nearest neighbour by true features is mostly of its class
@@ -233,23 +233,26 @@ def _nearest_neighbour_hits(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("number", "size", "top_1"), [(0, 224, 0.87), (1, 240, 0.87), (2, 260, 0.87)])
+@pytest.mark.parametrize(
+    ("number", "size", "top_1", "top_5"), [(0, 224, 0.87, 0.95), (1, 240, 0.86, 0.96), (2, 260, 0.86, 0.97)]
+)
 def test_efficientnet_lite_with_its_head_knows_imagenet(
-    shared_data: Path, number: int, size: int, top_1: float
+    shared_data: Path, number: int, size: int, top_1: float, top_5: float
 ) -> None:
+    """Of 250 photos; the standard error of a top-1 is two points, so the three differ by less than chance."""
     model = build_lite(number, (size, size, 3), include_top=True)
     load_imagenet_weights(number, model)
     backbone = find_backbone(f"efficientnet-lite{number}")
     assert backbone.default_size == size
     files = sorted((shared_data / "sets" / "imagenet_sample").glob("[0-9]*.*"))
     spec = PreprocessSpec(height=size, width=size)
-    right = 0
+    ranks = []
     for start in range(0, len(files), 25):
         batch = files[start : start + 25]
         pixels = np.stack([preprocess_bytes(path.read_bytes(), spec) for path in batch])
-        normalised = normalise(tf.constant(pixels), backbone.normalisation)
-        answers = model(normalised, training=False).numpy().argmax(axis=1)
-        right += sum(int(path.name[:4]) == answer for path, answer in zip(batch, answers, strict=True))
-    print(f"EfficientNet-Lite{number} at {size} pixels: top-1 {right / len(files):.1%}")
-    assert len(files) == 250
-    assert right / len(files) >= top_1
+        logits = model(normalise(tf.constant(pixels), backbone.normalisation), training=False).numpy()
+        true = np.array([logits[row, int(path.name[:4])] for row, path in enumerate(batch)])
+        ranks.extend((logits > true[:, None]).sum(axis=1))
+    assert len(ranks) == 250
+    assert np.mean(np.array(ranks) < 1) >= top_1
+    assert np.mean(np.array(ranks) < 5) >= top_5

@@ -209,7 +209,7 @@ def test_a_rate_that_is_far_too_high_stops_at_once_and_the_best_stays() -> None:
 def test_nan_in_the_first_epoch_is_an_error_that_says_what_to_do() -> None:
     model = build(rate=1e30)
     with pytest.raises(
-        TrainingError, match=r"stage 'toy' became NaN in its first epoch; train with --weights imagenet"
+        TrainingError, match=r"stage 'toy' became NaN in its first epoch; give a lower --learning-rate, or train with"
     ):
         _fit(model, [StopOnNan(), Validation(measurer(model, *clusters())), BestModel("toy")])
 

@@ -101,16 +101,16 @@ def test_a_factor_that_is_none(factor: float) -> None:
 
 
 @pytest.mark.parametrize("photos", [12, 96])
-def test_the_suggested_rate_lies_where_toys_learn(photos: int) -> None:
+def test_the_rate_of_lowest_loss_lies_where_toys_learn(photos: int) -> None:
     curve = find_learning_rate(build(), Shuffled(*clusters(photos)), "categorical_crossentropy", highest=10.0)
-    assert curve.suggested is not None and 1e-3 < curve.suggested < 0.3
+    assert curve.lowest_at is not None and 1e-2 < curve.lowest_at < 3
     assert list(curve.rates) == sorted(curve.rates) and len(curve.losses) == len(curve.rates)
 
 
-def test_the_suggested_rate_trains_better_than_one_of_a_hundredth_or_a_hundred_times_it() -> None:
+def test_a_tenth_of_it_trains_better_than_one_of_a_hundredth_or_a_hundred_times_it() -> None:
     data, model = Shuffled(*clusters()), build()
     curve = find_learning_rate(model, data, "categorical_crossentropy", highest=10.0)
-    assert curve.suggested is not None
+    assert curve.lowest_at is not None
     start = model.get_weights()
 
     def loss(rate: float) -> float:
@@ -121,9 +121,10 @@ def test_the_suggested_rate_trains_better_than_one_of_a_hundredth_or_a_hundred_t
         model.fit(data, epochs=4, verbose=0, shuffle=False)
         return float(model.evaluate(data, verbose=0))
 
-    suggested = loss(curve.suggested)
-    assert suggested < loss(curve.suggested / 100)
-    assert suggested < loss(curve.suggested * 100)
+    rate = curve.lowest_at / 10
+    suggested = loss(rate)
+    assert suggested < loss(rate / 100)
+    assert suggested < loss(rate * 100)
 
 
 def test_weights_and_optimizer_are_as_before_also_after_an_error() -> None:
@@ -144,12 +145,12 @@ def test_weights_and_optimizer_are_as_before_also_after_an_error() -> None:
         np.testing.assert_array_equal(before, after.numpy())
 
 
-def test_where_the_loss_cannot_fall_nothing_is_suggested() -> None:
+def test_where_the_loss_cannot_fall_no_rate_is_named() -> None:
     inputs, targets = np.zeros((16, 8), np.float32), np.full((16, 3), 1 / 3, np.float32)
     inner = tf_keras.layers.Input((8,))
     model = tf_keras.Model(inner, tf_keras.layers.Dense(3, "softmax")(inner))
     curve = find_learning_rate(model, [(inputs, targets)], "categorical_crossentropy")
-    assert curve.suggested is None
+    assert curve.lowest_at is None
 
 
 def test_no_batches_and_no_numbers() -> None:

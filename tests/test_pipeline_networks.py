@@ -136,16 +136,23 @@ def _classifier(name: str) -> tuple[Any, tuple[str, ...], NDArray[np.float32]]:
     return model, blocks, inputs
 
 
+def _inputs_of(layer: Any) -> set[int]:
+    return {id(tensor) for tensor in (layer.input if isinstance(layer.input, list) else [layer.input])}
+
+
 @each_kind
 def test_every_block_is_a_place_to_cut(name: str) -> None:
     model, blocks, inputs = _classifier(name)
     layers = [layer.name for layer in model.layers]
     assert [layers.index(block) for block in blocks] == sorted(layers.index(block) for block in blocks)
     assert layers.index(blocks[0]) == 1, "the first block begins at the image"
-    whole = model(inputs, training=False).numpy()
     for block in blocks:
+        upper = model.layers[layers.index(block) :]
+        known = {id(model.get_layer(block).input)} | {id(layer.output) for layer in upper}
+        assert all(_inputs_of(layer) <= known for layer in upper), f"{block}: something comes from before the cut"
+    whole = model(inputs, training=False).numpy()
+    for block in (blocks[len(blocks) // 2], blocks[-1]):
         parts = cut(model, block, "last_feature")
-        assert len(parts.lower.outputs) == len(parts.upper.inputs) == 1
         between = parts.lower(inputs, training=False)
         np.testing.assert_allclose(parts.upper(between, training=False).numpy(), whole, atol=1e-5)
         # Nothing of the lower part hides among the layers that an unfrozen upper part trains.

@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 from pipeline.backbones import Compression, WeightSource, backbone_rows, backbone_table, find_backbone, resolve
 from pipeline.backbones.efficientnet_lite import wheel_file
-from pipeline.backbones.registry import BACKBONE_NAMES
+from pipeline.backbones.registry import BACKBONE_NAMES, require
 from pipeline.errors import PipelineError, WeightsError
 
 # As torchvision counts its networks with 1,000 classes, and how many features their last layer sees.
@@ -105,11 +105,12 @@ def test_a_width_that_nobody_pretrained_has_no_figures_and_no_licence() -> None:
 
 def test_what_a_network_cannot_take_is_refused_with_what_it_can() -> None:
     with pytest.raises(
-        PipelineError, match=r"mobilenetv3-large cannot take qat; it takes float16, int8, pruning, clustering"
+        PipelineError,
+        match="mobilenetv3-large cannot take qat, only float16, int8, pruning, clustering; backbones that can are .*lenet5",
     ):
-        find_backbone("mobilenetv3-large").require(Compression.QAT)
-    find_backbone("mobilenetv3-large-minimalistic").require(Compression.QAT)
-    find_backbone("mobilenetv3-large").require(Compression.INT8)
+        require("mobilenetv3-large", Compression.QAT)
+    require("mobilenetv3-large-minimalistic", Compression.QAT)
+    require("mobilenetv3-large", Compression.INT8)
 
 
 @pytest.mark.parametrize(

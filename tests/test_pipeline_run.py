@@ -15,11 +15,14 @@ import pytest
 from device.contract import Decision, PreprocessSpec, SplitRule
 from pipeline.errors import RunError
 from pipeline.run import (
+    RUN_SCHEMA,
     ExportPhotos,
+    HeadRecord,
     PhotoCounts,
     RunRecord,
     StageRecord,
-    discard_record,
+    begin_training,
+    discard_backup,
     open_run,
     prepare_folder,
     save_csv,
@@ -32,12 +35,15 @@ from pipeline.run import (
 )
 
 RECORD = RunRecord(
-    schema=1,
+    schema=RUN_SCHEMA,
     edgegraft_version="0.1.0",
     created="2026-11-23T12:00:00+00:00",
     data="photos",
     backbone="mobilenetv2-0.35",
     weights="imagenet",
+    head=HeadRecord(hidden=16, batch_norm=True, dropout=0.2, label_smoothing=0.1),
+    budget="balanced",
+    teacher=None,
     seed=3,
     classes=("daisy", "日本"),
     preprocess=PreprocessSpec(height=96, width=96),
@@ -46,11 +52,23 @@ RECORD = RunRecord(
     photos_per_class={"daisy": 50, "日本": 50},
     left_out={"daisy/x.jpg": "0 bytes"},
     hyperparameters={"head.epochs": 40},
-    stages=(StageRecord(name="head", seconds=1.5, photos_per_second=100.0, epochs=9, validation_accuracy=0.9),),
+    stages=(
+        StageRecord(name="features", seconds=1.5, photos_per_second=100.0),
+        StageRecord(
+            name="top",
+            seconds=9.5,
+            photos_per_second=40.0,
+            epochs=9,
+            validation_accuracy=0.9,
+            learning_rate=3e-4,
+            kept=False,
+        ),
+    ),
     seconds=12.5,
+    peak_rss_mb=812.5,
     decision=Decision(temperature=1.2, unknown_threshold=0.4),
     validation_accuracy=0.9,
-    test=ScoreOnTest(accuracy=0.8, low=0.6, high=0.9, n=15),
+    test=ScoreOnTest(accuracy=0.8, low=0.6, high=0.9, n=15, macro_f1=0.75, expected_calibration_error=0.04),
 )
 
 
@@ -72,7 +90,7 @@ def _edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
 def test_a_record_is_read_as_it_was_written(finished: Path) -> None:
     run = open_run(finished)
     assert run.record == RECORD
-    assert run.weights == finished / "weights.h5"
+    assert run.weights == finished / "weights.safetensors"
     assert list(finished.iterdir()) == [finished / "run.json"]
 
 
@@ -96,6 +114,8 @@ def test_a_run_that_did_not_finish(tmp_path: Path) -> None:
         (lambda record: record["test"].update(accuracy=1.5), r"\$\.test\.accuracy"),
         (lambda record: record["preprocess"].update(fit="squeeze"), r"\$\.preprocess\.fit"),
         (lambda record: record["stages"][0].update(speed=1), r"\$\.stages\[0\]"),
+        (lambda record: record.pop("head"), "head"),
+        (lambda record: record["head"].update(dropout=2), r"\$\.head\.dropout"),
     ],
 )
 def test_a_changed_record_is_refused_at_its_place(
@@ -107,12 +127,12 @@ def test_a_changed_record_is_refused_at_its_place(
 
 
 def test_a_record_of_another_schema_is_called_so(finished: Path) -> None:
-    _edit(finished, lambda record: record.update(schema=2))
-    with pytest.raises(RunError, match=r"schema 2, this edgegraft reads 1"):
+    _edit(finished, lambda record: record.update(schema=1))
+    with pytest.raises(RunError, match=r"schema 1, this edgegraft reads 2.*train again"):
         open_run(finished)
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff\xfe\x00", b'{"schema": 1, "data": "\xff"}', b"[" * 10_000])
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff\xfe\x00", b'{"schema": 2, "data": "\xff"}', b"[" * 10_000])
 def test_a_record_that_is_no_json_is_refused(finished: Path, data: bytes) -> None:
     (finished / "run.json").write_bytes(data)
     with pytest.raises(RunError, match=r"run\.json: .*; train again"):
@@ -125,15 +145,41 @@ def test_a_finished_run_is_kept_unless_overwriting_was_asked_for(finished: Path)
     assert open_run(finished).record == RECORD
     prepare_folder(finished, overwrite=True)
     assert open_run(finished).record == RECORD, "kept until the new photos are known to be usable"
-    discard_record(finished)
+    begin_training(finished)
     with pytest.raises(RunError, match=r"did not finish"):
         open_run(finished)
+
+
+def test_what_belonged_to_the_replaced_run_goes_with_it_but_looks_at_the_test_split_stay_counted(
+    finished: Path,
+) -> None:
+    gone = ("history.csv", "report.html", "export.html", "backup/deep.safetensors")
+    for name in (*gone, "test_looks.csv"):
+        (finished / name).parent.mkdir(exist_ok=True)
+        (finished / name).write_bytes(b"of the run before")
+    prepare_folder(finished, overwrite=True)
+    begin_training(finished)
+    assert [entry.name for entry in finished.iterdir()] == ["test_looks.csv"]
+
+
+def test_an_interrupted_training_keeps_what_it_goes_on_from(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    kept = ("history.csv", "backup/deep.safetensors", "search/journal.log")
+    for name in kept:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"so far")
+    prepare_folder(folder, overwrite=False)
+    begin_training(folder)
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == set(kept)
+    discard_backup(folder)
+    discard_backup(folder)
+    assert not (folder / "backup").exists()
 
 
 def test_an_unfinished_run_is_taken_over(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
-    for name in ("weights.h5", "weights.h5.partial.h5", "run.json.partial", "log.txt", "photos.npz", "history.csv"):
+    for name in ("weights.safetensors", "weights.safetensors.partial", "run.json.partial", "log.txt", "history.csv"):
         (folder / name).write_bytes(b"left by a kill")
     prepare_folder(folder, overwrite=False)
 

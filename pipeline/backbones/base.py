@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import PipelineError, WeightsError
+from pipeline.errors import WeightsError
 
 IMAGENET = "imagenet"
 NO_WEIGHTS = "none"
@@ -101,16 +101,6 @@ class Backbone:
     no_imagenet: str = "there are no ImageNet weights for it"
     load_state: LoadState | None = None
     torch_twin: str | None = None
-
-    def require(self, compression: Compression) -> None:
-        """Refuse what the network cannot take, before any training.
-
-        Raises:
-            PipelineError: it cannot; the message lists what it can.
-        """
-        if compression not in self.compression:
-            can = ", ".join(known.value for known in Compression if known in self.compression)
-            raise PipelineError(f"{self.name} cannot take {compression.value}; it takes {can}")
 
     def check_weights(self, weights: str) -> None:
         """Refuse weights that this network can never have, before any photo is read.

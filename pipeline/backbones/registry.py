@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.backbones import keras_applications as keras
 from pipeline.backbones import own_networks as own
-from pipeline.backbones.base import IMAGENET, NO_WEIGHTS, Backbone, is_torch_file
+from pipeline.backbones.base import IMAGENET, NO_WEIGHTS, Backbone, Compression, is_torch_file
 from pipeline.errors import PipelineError
 
 DEFAULT_BACKBONE = "efficientnet-lite0"
@@ -54,6 +54,25 @@ def find_backbone(name: str) -> Backbone:
     raise PipelineError(
         f"no backbone '{name}'; there are {', '.join(BACKBONE_NAMES)}, "
         f"and mobilenetv1-ALPHA and mobilenetv2-ALPHA of any other width"
+    )
+
+
+def require(name: str, compression: Compression) -> None:
+    """Refuse a backbone that cannot take a compression, before any training.
+
+    Raises:
+        PipelineError: it cannot; the message names what it takes and which backbones can.
+    """
+    backbone = find_backbone(name)
+    if compression in backbone.compression:
+        return
+    able = [other for other in BACKBONE_NAMES if compression in find_backbone(other).compression]
+    takes = ", ".join(known.value for known in Compression if known in backbone.compression)
+    # One of each family, for a person has to read it.
+    shown = {find_backbone(other).family: other for other in reversed(able)}
+    raise PipelineError(
+        f"{name} cannot take {compression.value}, only {takes}; backbones that can are "
+        f"{', '.join(sorted(shown.values()))} and others, see --list-backbones"
     )
 
 

@@ -69,7 +69,8 @@ class BestModel(tf_keras.callbacks.Callback):
         """
         if self.best is None:
             raise TrainingError(
-                f"the loss of stage '{self._stage}' became NaN in its first epoch; train with --weights imagenet"
+                f"the loss of stage '{self._stage}' became NaN in its first epoch; give a lower --learning-rate, or "
+                f"train with --weights imagenet"
             )
         self.model.set_weights(self._weights)
 

@@ -6,21 +6,20 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from device.contract import Fit
-from pipeline.augmentation.config import Preset
-from pipeline.backbones.base import IMAGENET
-from pipeline.backbones.registry import DEFAULT_BACKBONE
-from pipeline.config import Budget, HeadConfig, Logging, Search, TrainConfig, Workers
-
 if TYPE_CHECKING:
+    from pipeline.backbones.base import Compression
+    from pipeline.config import TrainConfig, Workers
     from pipeline.run import Run
 
 SUMMARY = "train a classifier on a folder of photos"
-_DEFAULTS = TrainConfig(Path(), Path())
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """See ``device.cli.Command``."""
+    # Not above: the list of all commands wants the summary alone, and the backbones import numpy.
+    from pipeline.config import Budget, TrainConfig
+
+    defaults = TrainConfig(Path(), Path())
     parser.add_argument(
         "data", type=Path, nargs="?", metavar="DATA", help="a folder per class, or train/ [val/] test/ of them"
     )
@@ -29,27 +28,30 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preview", type=Path, metavar="PNG", help="write what the network will see, and stop")
     parser.add_argument(
         "--budget",
-        default=_DEFAULTS.budget.value,
+        default=defaults.budget.value,
         choices=[budget.value for budget in Budget],
         help="fast: a head, in seconds; balanced: fine-tuned too; best: settings searched (balanced)",
     )
-    _network_options(parser.add_argument_group("the network"))
-    _training_options(parser.add_argument_group("training"))
+    _network_options(parser.add_argument_group("the network"), defaults)
+    _training_options(parser.add_argument_group("training"), defaults)
     _machine_options(parser.add_argument_group("several devices or machines (see pipeline/README.md)"))
-    parser.add_argument("--seed", type=int, default=_DEFAULTS.seed, help="of the splits and of training (0)")
+    parser.add_argument("--seed", type=int, default=defaults.seed, help="of the splits and of training (0)")
     parser.add_argument("--overwrite", action="store_true", help="replace a finished run in --out")
 
 
-def _network_options(group: argparse._ArgumentGroup) -> None:
+def _network_options(group: argparse._ArgumentGroup, defaults: TrainConfig) -> None:
+    from device.contract import Fit
+    from pipeline.backbones.base import Compression
+
     group.add_argument(
         "--backbone",
-        default=DEFAULT_BACKBONE,
+        default=defaults.backbone,
         metavar="NAME",
-        help=f"{DEFAULT_BACKBONE} (default), mobilenetv2-0.35, resnet50, ...: see --list-backbones",
+        help=f"{defaults.backbone} (default), mobilenetv2-0.35, resnet50, ...: see --list-backbones",
     )
     group.add_argument(
         "--weights",
-        default=IMAGENET,
+        default=defaults.weights,
         metavar="W",
         help="imagenet (default), none (train from scratch), a Keras .h5 file without top, or a PyTorch state dict "
         "(.pth, .safetensors) of the same network",
@@ -57,21 +59,40 @@ def _network_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--size", type=int, metavar="PIXELS", help="side of the model's square input (the backbone's)")
     group.add_argument(
         "--fit",
-        default=_DEFAULTS.fit.value,
+        default=defaults.fit.value,
         choices=[fit.value for fit in Fit],
         help="how a photo of another shape becomes square (centre-crop)",
     )
-    head = _DEFAULTS.head
+    group.add_argument(
+        "--compression",
+        type=_compressions,
+        default=(),
+        metavar="C,...",
+        help=f"refuse a backbone that cannot take these later: {', '.join(known.value for known in Compression)}",
+    )
+    head = defaults.head
     group.add_argument("--hidden", type=int, default=head.hidden, metavar="UNITS", help="of a hidden layer (0: none)")
     group.add_argument("--head-batch-norm", action="store_true", help="batch norm on the pooled features")
     group.add_argument("--dropout", type=float, default=head.dropout, metavar="P", help=f"in the head ({head.dropout})")
 
 
-def _training_options(group: argparse._ArgumentGroup) -> None:
-    smoothing = _DEFAULTS.head.label_smoothing
+def _compressions(text: str) -> tuple[Compression, ...]:
+    from pipeline.backbones.base import Compression
+
+    known = {compression.value: compression for compression in Compression}
+    unknown = [name for name in text.split(",") if name not in known]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"'{unknown[0]}' is none; there are {', '.join(known)}")
+    return tuple(known[name] for name in text.split(","))
+
+
+def _training_options(group: argparse._ArgumentGroup, defaults: TrainConfig) -> None:
+    from pipeline.augmentation.config import Preset
+
+    smoothing = defaults.head.label_smoothing
     group.add_argument(
         "--augment",
-        default=_DEFAULTS.augment.value,
+        default=defaults.augment.value,
         choices=[preset.value for preset in Preset],
         help="how far random views may be from the photos (standard); look at it with --preview",
     )
@@ -86,7 +107,7 @@ def _training_options(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--teacher", type=Path, metavar="RUN", help="learn from this run's answers as well")
     group.add_argument(
-        "--trials", type=int, default=_DEFAULTS.search.trials, metavar="N", help="of --budget best, in all (8)"
+        "--trials", type=int, default=defaults.search.trials, metavar="N", help="of --budget best, in all (8)"
     )
     group.add_argument(
         "--storage", type=Path, metavar="FILE", help="journal that several searches share (in the run's folder)"
@@ -126,7 +147,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _config(args: argparse.Namespace) -> TrainConfig:
+    from device.contract import Fit
     from device.errors import UsageError
+    from pipeline.augmentation.config import Preset
+    from pipeline.config import Budget, HeadConfig, Logging, Search, TrainConfig
 
     if args.data is None:
         raise UsageError("name the folder of photos: edgegraft train PHOTOS --out RUN")
@@ -139,6 +163,7 @@ def _config(args: argparse.Namespace) -> TrainConfig:
         weights=args.weights,
         size=args.size,
         fit=Fit(args.fit),
+        compression=args.compression,
         budget=Budget(args.budget),
         augment=Preset(args.augment),
         flip=not args.no_flip,

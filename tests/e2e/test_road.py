@@ -16,6 +16,7 @@ pytestmark = pytest.mark.long
 CHATTER = ("oneDNN", "WARNING", "I0000", "absl", "XNNPACK", "cuda", "Traceback", "TensorFlow", "tf2onnx", "[h264")
 VARIANTS = ["tflite-static-int8", "tflite-float32", "onnx-static-int8", "onnx-float32"]
 FRAMES = 20
+STAGES = {"fast": ["features", "head"], "balanced": ["features", "head", "views", "top", "deep"]}
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,14 @@ class Case:
     photos: str
     backbone: str
     weights: str
+    budget: str
     least_accuracy: float
 
 
 CASES = (
-    Case("flowers5", "mobilenetv2-0.35", "mobilenet_v2_0.35_224_no_top.h5", 0.65),
-    Case("sign_digits", "mobilenetv2-1.0", "mobilenet_v2_1.0_224_no_top.h5", 0.6),
-    Case("flowers5", "efficientnet-lite0", "imagenet", 0.75),
+    Case("flowers5", "mobilenetv2-0.35", "mobilenet_v2_0.35_224_no_top.h5", "balanced", 0.65),
+    Case("sign_digits", "mobilenetv2-1.0", "mobilenet_v2_1.0_224_no_top.h5", "fast", 0.6),
+    Case("flowers5", "efficientnet-lite0", "imagenet", "fast", 0.75),
 )
 
 
@@ -66,7 +68,7 @@ def road(request: pytest.FixtureRequest, shared_data: Path, tmp_path_factory: py
     folder = tmp_path_factory.mktemp("road")
     photos, run, bundle = shared_data / "sets" / case.photos, folder / "run", folder / "model.egb"
     weights = case.weights if case.weights == "imagenet" else shared_data / "weights" / case.weights
-    options = ("--backbone", case.backbone, "--weights", weights, "--size", 96, "--seed", 1)
+    options = ("--backbone", case.backbone, "--weights", weights, "--size", 96, "--seed", 1, "--budget", case.budget)
     trained = _json("train", photos, "--out", run, *options)
     # At 96 pixels and with some ninety validation photos int8 may well cost more than a point.
     exported = _json("export", run, "--out", bundle, "--max-drop", 8)
@@ -81,7 +83,10 @@ def test_train_prints_what_was_promised(road: Road) -> None:
     files = sum(1 for path in road.photos.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     assert sum(trained["photos"].values()) + len(trained["left_out"]) == files
     assert trained["photos"]["train"] / files == pytest.approx(0.7, abs=0.06)
-    assert [set(stage) >= {"name", "seconds", "photos_per_second"} for stage in trained["stages"]] == [True] * 3
+    assert trained["budget"] == road.case.budget
+    assert [stage["name"] for stage in trained["stages"]] == STAGES[road.case.budget]
+    assert all(set(stage) >= {"name", "seconds", "photos_per_second"} for stage in trained["stages"])
+    assert trained["peak_rss_mb"] > 0
     assert trained["seconds"] >= sum(stage["seconds"] for stage in trained["stages"])
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.config import TrainConfig
 from pipeline.errors import DatasetError
-from pipeline.train import TrainConfig, train
+from pipeline.train import train
 
 MakeFolder = Callable[..., Path]
 

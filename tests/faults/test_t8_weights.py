@@ -103,20 +103,22 @@ def _assert_one_clear_line(done: subprocess.CompletedProcess[str], *parts: str) 
 
 
 def test_without_a_network_the_command_names_the_ways_out(make_folder: MakeFolder, tmp_path: Path) -> None:
-    done = _train(make_folder({"a": 4, "b": 4}), tmp_path, "--backbone", "mobilenetv2-1.0")
+    done = _train(make_folder({"rose": 4, "tulip": 4}), tmp_path, "--backbone", "mobilenetv2-1.0")
     _assert_one_clear_line(
         done, "mobilenetv2-1.0: its weights could not be downloaded", "--weights FILE", "--backbone efficientnet-lite0"
     )
 
 
 def test_a_missing_file(make_folder: MakeFolder, tmp_path: Path) -> None:
-    done = _train(make_folder({"a": 4, "b": 4}), tmp_path, "--weights", "gone.h5")
-    _assert_one_clear_line(done, "gone.h5: no such file; give a Keras .h5 file or 'imagenet'")
+    done = _train(make_folder({"rose": 4, "tulip": 4}), tmp_path, "--weights", "gone.h5")
+    _assert_one_clear_line(done, "gone.h5: no such weights file; give a Keras .h5 file")
 
 
 def test_weights_of_another_architecture_at_the_command_line(
     make_folder: MakeFolder, tmp_path: Path, weights: Path
 ) -> None:
-    done = _train(make_folder({"a": 4, "b": 4}), tmp_path, "--backbone", "mobilenetv1-0.25", "--weights", str(weights))
+    done = _train(
+        make_folder({"rose": 4, "tulip": 4}), tmp_path, "--backbone", "mobilenetv1-0.25", "--weights", str(weights)
+    )
     _assert_one_clear_line(done, f"{weights}: weights of another architecture than mobilenetv1-0.25", "--backbone")
     assert not (tmp_path / "run" / "run.json").exists()
