@@ -21,6 +21,7 @@ from pipeline.callbacks.backup import Backup
 from pipeline.callbacks.best import BestModel
 from pipeline.callbacks.progress import Progress
 from pipeline.callbacks.quality import Quality
+from pipeline.callbacks.state import Stateful
 from pipeline.callbacks.stopping import EarlyStopping, StopAtTarget, StopOnNan
 from pipeline.callbacks.validation import Validation
 from pipeline.examples import Source
@@ -117,7 +118,7 @@ class _Watch:
         self._averaging = Averaging(config.averaging)
         self.best = BestModel(name, averaging=self._averaging)
         self._early = EarlyStopping(config.patience)
-        stateful = [self._averaging, self.best, self._early]
+        stateful: list[Stateful] = [self._averaging, self.best, self._early]
         self.backup = Backup(session.backup_path(name), name, stateful, session.fingerprint)
 
     def callbacks(self, steps: int) -> list[tf_keras.callbacks.Callback]:
