@@ -48,7 +48,7 @@ class Recipe:
         augmentation: of the random views.
         head: for a head that is no linear one; a linear one is solved, not trained.
         top: fine-tuning of the last blocks.
-        deep: fine-tuning of these and of half the blocks below them.
+        deep: fine-tuning of these and of the blocks half-way below them.
         scratch: training from random weights.
         most_views: random views per photo, at most.
         view_budget: views in all, about; a large set needs fewer of each photo.

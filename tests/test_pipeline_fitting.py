@@ -89,7 +89,7 @@ def test_fine_tuning_is_kept_if_validation_says_that_it_is_better(tuned: Tuned) 
 def test_layers_below_the_cut_stay_as_they_were_bit_for_bit(tuned: Tuned) -> None:
     names = [layer.name for layer in tuned.before.layers]
     blocks, start = tuned.task.backbone.blocks, tuned.task.backbone.unfreeze_from
-    deep = names.index(blocks[max(1, blocks.index(start) // 2)])
+    deep = names.index(blocks[max(1, blocks.index(start) * 3 // 5)])
     first = deep if tuned.stage("deep").kept else names.index(start)
     moved = 0
     for position, (old, new) in enumerate(zip(tuned.before.layers, tuned.after.layers, strict=True)):

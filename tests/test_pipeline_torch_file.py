@@ -131,7 +131,7 @@ def test_views_of_one_storage_are_read_by_their_strides(make: Callable[[bytes], 
 
 
 def test_the_wheel_of_efficientnet_lite0_is_read() -> None:
-    tensors = read_state_dict(wheel_file())
+    tensors = read_state_dict(wheel_file(0))
     parameters = [a for name, a in tensors.items() if not name.endswith(("_mean", "_var", "num_batches_tracked"))]
     assert sum(array.size for array in parameters) == 4_652_008
     assert tensors["_conv_stem.weight"].shape == (32, 3, 3, 3)
@@ -316,7 +316,7 @@ def test_every_truncation_is_refused(make: Callable[[bytes], bytes], save: Save)
 
 
 def test_the_wheels_file_truncated_at_many_places_is_refused(save: Save) -> None:
-    whole = wheel_file().read_bytes()
+    whole = wheel_file(0).read_bytes()
     for length in [1, 15, 100, 1000, 10_000, 50_000, 100_000, len(whole) // 2, len(whole) - 1]:
         with pytest.raises(WeightsError):
             read_state_dict(save(whole[:length]))
