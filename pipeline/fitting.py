@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -176,8 +176,12 @@ class _FineTuning(_Training):
         plan = [step for step in plan if step[1].epochs]
         if plan:
             views = self._compute_views(plan[-1][2], stages)
+            rate: float | None = None
             for name, config, first in plan:
+                # Found once: a range test costs as much as an epoch or two.
+                config = config if rate is None else replace(config, learning_rate=rate, find_rate=None)
                 best = self._fine_tune(name, config, first, views, best, stages)
+                rate = stages[-1].learning_rate
         return self._fitted(stages)
 
     def _fit_head(self, stages: list[StageRecord]) -> Quality:

@@ -30,7 +30,7 @@ from pipeline.recipes import StageConfig
 from pipeline.session import Session
 
 # Batches that the range test goes round, and rates that it tries.
-_FINDER_BATCHES, _FINDER_STEPS = 12, 36
+_FINDER_BATCHES, _FINDER_STEPS = 12, 24
 
 
 # A range test sees a few steps; what is known to work on many sets of photos is not thrown over for it.
