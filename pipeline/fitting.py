@@ -14,17 +14,17 @@ import tf_keras
 from numpy.typing import NDArray
 
 from pipeline.augmentation.config import AugmentConfig
-from pipeline.backbones import Backbone, Normalisation
+from pipeline.backbones import Backbone
 from pipeline.callbacks.history_file import read_history
 from pipeline.callbacks.quality import Quality
 from pipeline.distillation import Teacher, hard_targets, make_loss
 from pipeline.errors import TrainingError
 from pipeline.examples import CachedViews, FreshViews, Source
-from pipeline.explain import gradient_heatmaps, last_feature_layer
 from pipeline.extract import Extractor
 from pipeline.fast import Features, extract_features, fit_head
 from pipeline.features import Forward, ViewStore, convert_lower, cut, draw_views
 from pipeline.fitted import Fitted, Labelled, Task
+from pipeline.keras_classifier import KerasClassifier
 from pipeline.model import LOGITS, POOL, Predictor, add_head, build_classifier
 from pipeline.recipes import Recipe, StageConfig
 from pipeline.run import HISTORY, StageRecord
@@ -33,32 +33,6 @@ from pipeline.stages import StageResult, fit_stage, quality
 
 # Photos from which batch norm's statistics may be learned anew: fewer would ruin those of a million.
 _ENOUGH_FOR_BATCH_NORM = 20_000
-
-
-class KerasClassifier:
-    """A trained tf_keras classifier. Implements ``pipeline.fitted.Classifier``.
-
-    Args:
-        model: from ``build_classifier``.
-        normalisation: of its backbone.
-    """
-
-    def __init__(self, model: tf_keras.Model, normalisation: Normalisation) -> None:
-        self._model, self._normalisation = model, normalisation
-        self._predictor = Predictor(model, normalisation)
-
-    def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """See ``Classifier``."""
-        return self._predictor(pixels)
-
-    def weights(self) -> list[NDArray[Any]]:
-        """See ``Classifier``."""
-        return self._model.get_weights()  # type: ignore[no-any-return]
-
-    def heatmaps(self, pixels: NDArray[np.uint8], wanted: NDArray[np.int64]) -> NDArray[np.float32] | None:
-        """See ``Classifier``; by Grad-CAM."""
-        layer = last_feature_layer(self._model)
-        return gradient_heatmaps(self._model, self._normalisation, pixels, wanted, layer)
 
 
 def fit_classifier(task: Task, recipe: Recipe, session: Session, teacher: Teacher | None = None) -> Fitted:

@@ -27,8 +27,9 @@ from pipeline.callbacks.storage import read_tensors, write_tensors
 from pipeline.display import Display
 from pipeline.errors import TrainingError
 from pipeline.fitted import Fitted
-from pipeline.fitting import KerasClassifier, fit_classifier
+from pipeline.fitting import fit_classifier
 from pipeline.job import Job, changed, search_names
+from pipeline.keras_classifier import KerasClassifier
 from pipeline.model import build_classifier
 from pipeline.recipes import recipe_for
 from pipeline.run import HISTORY, LOG, SEARCH, WEIGHTS, StageRecord, discard_backup
