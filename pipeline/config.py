@@ -7,7 +7,7 @@ from enum import Enum
 from pathlib import Path
 
 from device.contract import Fit
-from pipeline.augmentation.config import Preset
+from pipeline.augmentation.config import AugmentConfig, Preset, preset
 from pipeline.backbones.base import IMAGENET, Compression
 from pipeline.backbones.registry import DEFAULT_BACKBONE
 from pipeline.errors import PipelineError
@@ -166,3 +166,9 @@ class TrainConfig:
             raise PipelineError(f"--epochs {self.epochs}: expected 1 or more")
         if self.target_accuracy is not None and not 0 < self.target_accuracy <= 1:
             raise PipelineError(f"--target-accuracy {self.target_accuracy}: expected a fraction such as 0.95")
+
+    @property
+    def augmentation(self) -> AugmentConfig:
+        """Of the random views."""
+        chosen = preset(self.augment)
+        return chosen if self.flip else chosen.without_flip()

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from device.console import say
 from device.contract import PreprocessSpec, SplitRule
-from pipeline.augmentation.config import AugmentConfig, preset
+from pipeline.augmentation.config import AugmentConfig
 from pipeline.augmentation.mirror import mirror_warning
 from pipeline.backbones import Backbone
 from pipeline.backbones.base import IMAGENET, NO_WEIGHTS
@@ -74,8 +74,7 @@ class Job:
     @property
     def augmentation(self) -> AugmentConfig:
         """Of the random views."""
-        chosen = preset(self.config.augment)
-        return chosen if self.config.flip else chosen.without_flip()
+        return self.config.augmentation
 
     def task(self) -> Task:
         """What is to be learned."""

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from device.quiet import native_stderr_dropped
-from pipeline.augmentation.config import preset
 from pipeline.backbones.registry import resolve
 from pipeline.cache import PixelCache, cache_root
 from pipeline.config import TrainConfig
@@ -35,9 +34,7 @@ def preview(config: TrainConfig, path: Path) -> None:
     dataset = ingest(list_folder(config.data), cache, spec)
     pixels = cache.pixels()[[photo.row for photo in dataset.photos]]
     labels = np.array([photo.label for photo in dataset.photos], np.int64)
-    chosen = preset(config.augment)
-    views = chosen if config.flip else chosen.without_flip()
     with native_stderr_dropped():
         from pipeline.augmentation.preview import write_preview
 
-        write_preview(path, pixels, labels, dataset.classes, views, config.seed)
+        write_preview(path, pixels, labels, dataset.classes, config.augmentation, config.seed)
