@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -23,6 +22,7 @@ from pipeline.display import Display
 from pipeline.fitted import Fitted, Labelled
 from pipeline.job import Job
 from pipeline.looks import record_look
+from pipeline.memory import peak_rss_mb
 from pipeline.metrics import Scores, score
 from pipeline.report import render_report
 from pipeline.report.environment import describe_environment
@@ -165,8 +165,7 @@ def _record(
         hyperparameters=_flat(settings),
         stages=fitted.stages,
         seconds=time.monotonic() - start,
-        # Linux counts in units of 1024 bytes.
-        peak_rss_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6, 1),
+        peak_rss_mb=peak_rss_mb(),
         decision=decision,
         validation_accuracy=validation.accuracy,
         test=TestScore(

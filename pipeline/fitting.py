@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.augmentation.config import AugmentConfig
 from pipeline.backbones import Backbone
+from pipeline.backbones.base import NO_WEIGHTS
 from pipeline.callbacks.history_file import read_history
 from pipeline.callbacks.quality import Quality
 from pipeline.distillation import Teacher, hard_targets, make_loss
@@ -24,6 +25,7 @@ from pipeline.extract import Extractor
 from pipeline.fast import Features, extract_features, fit_head
 from pipeline.features import Forward, ViewStore, convert_lower, cut, draw_views
 from pipeline.fitted import Fitted, Labelled, Task
+from pipeline.job import Job
 from pipeline.keras_classifier import KerasClassifier
 from pipeline.model import LOGITS, POOL, Predictor, add_head, build_classifier
 from pipeline.recipes import Recipe, StageConfig
@@ -33,6 +35,19 @@ from pipeline.stages import StageResult, fit_stage, quality
 
 # Photos from which batch norm's statistics may be learned anew: fewer would ruin those of a million.
 _ENOUGH_FOR_BATCH_NORM = 20_000
+
+
+def fit_job(job: Job, recipe: Recipe, session: Session) -> Fitted:
+    """Fine-tune or train from scratch, with the teacher if there is one.
+
+    Raises:
+        WeightsError: the pretrained weights cannot be had.
+        TrainingError: training failed.
+    """
+    size = (job.spec.height, job.spec.width)
+    teacher = None if job.teacher is None else Teacher(job.teacher, job.dataset.classes, size)
+    fit = fit_from_scratch if job.config.weights == NO_WEIGHTS else fit_classifier
+    return fit(job.task(), recipe, session, teacher)
 
 
 def fit_classifier(task: Task, recipe: Recipe, session: Session, teacher: Teacher | None = None) -> Fitted:

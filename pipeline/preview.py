@@ -13,7 +13,7 @@ from pipeline.config import TrainConfig
 from pipeline.dataset import list_folder
 from pipeline.errors import PipelineError
 from pipeline.ingest import ingest
-from pipeline.job import preprocess_spec
+from pipeline.job import preprocess_spec, search_names
 
 
 def preview(config: TrainConfig, path: Path) -> None:
@@ -29,7 +29,7 @@ def preview(config: TrainConfig, path: Path) -> None:
     """
     if not path.parent.is_dir():
         raise PipelineError(f"{path}: there is no folder {path.parent}; make it, or name another file")
-    spec = preprocess_spec(config, resolve(config.backbone, config.weights))
+    spec = preprocess_spec(config, resolve(search_names(config)[0], config.weights))
     cache = PixelCache(cache_root(), spec)
     dataset = ingest(list_folder(config.data), cache, spec)
     pixels = cache.pixels()[[photo.row for photo in dataset.photos]]

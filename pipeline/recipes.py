@@ -16,7 +16,7 @@ class StageConfig:
     Attributes:
         epochs: at most; 0 leaves the stage out.
         patience: epochs without a better one on validation before it stops.
-        batch: photos per step.
+        batch: photos per step; from scratch the backbone says how many.
         learning_rate: at the peak.
         find_rate: share of the rate of lowest loss in a range test that becomes the peak, if it is near the one above;
             None: no test.
@@ -58,9 +58,7 @@ class Recipe:
     head: StageConfig = StageConfig(epochs=40, patience=8, batch=64, learning_rate=1e-3)
     top: StageConfig = StageConfig(epochs=3, patience=3, find_rate=1.0)
     deep: StageConfig = StageConfig(epochs=12, patience=5, find_rate=1.0, layer_decay=0.8, averaging=0.98)
-    scratch: StageConfig = StageConfig(
-        epochs=60, patience=15, batch=64, learning_rate=1e-3, find_rate=0.1, averaging=0.99
-    )
+    scratch: StageConfig = StageConfig(epochs=60, patience=15, learning_rate=1e-3, find_rate=0.1, averaging=0.99)
     most_views: int = 5
     view_budget: int = 6000
 
@@ -93,5 +91,5 @@ def recipe_for(job: Job) -> Recipe:
         recipe,
         top=asked(recipe.top, longest=False),
         deep=asked(recipe.deep, longest=True),
-        scratch=asked(recipe.scratch, longest=True),
+        scratch=asked(replace(recipe.scratch, batch=job.backbone.scratch_batch), longest=True),
     )

@@ -27,7 +27,7 @@ from pipeline.callbacks.storage import read_tensors, write_tensors
 from pipeline.display import Display
 from pipeline.errors import TrainingError
 from pipeline.fitted import Fitted
-from pipeline.fitting import fit_classifier
+from pipeline.fitting import fit_job
 from pipeline.job import Job, changed, search_names
 from pipeline.keras_classifier import KerasClassifier
 from pipeline.model import build_classifier
@@ -148,7 +148,7 @@ def _try(job: Job, trial: optuna.Trial, weights: _TrialWeights, display: Display
     recipe = recipe_for(own)
     recipe = replace(recipe, deep=replace(recipe.deep, layer_decay=choice.layer_decay))
     with open_session(own, display) as session:
-        fitted = fit_classifier(own.task(), recipe, session)
+        fitted = fit_job(own, recipe, session)
     validation = own.task().validation
     reached = quality(fitted.classifier.predict(validation.pixels), validation.labels)
     weights.save(trial.number, fitted)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 from device.console import say
 from device.quiet import native_stderr_to
-from pipeline.backbones.base import NO_WEIGHTS
 from pipeline.cache import cache_root
 from pipeline.conclude import conclude
 from pipeline.config import Budget, TrainConfig
@@ -97,15 +95,10 @@ def _fit(job: Job, display: Display) -> tuple[Job, Fitted, dict[str, Any]]:
 
 
 def _fit_with_tensorflow(job: Job, display: Display) -> tuple[Job, Fitted, dict[str, Any]]:
-    from pipeline.distillation import Teacher
-    from pipeline.fitting import fit_classifier, fit_from_scratch
+    from pipeline.fitting import fit_job
     from pipeline.recipes import recipe_for
     from pipeline.session import open_session
 
-    config, recipe = job.config, recipe_for(job)
-    with ExitStack() as stack:
-        session = stack.enter_context(open_session(job, display))
-        size = (job.spec.height, job.spec.width)
-        teacher = Teacher(job.teacher, job.dataset.classes, size) if job.teacher else None
-        fit = fit_from_scratch if config.weights == NO_WEIGHTS else fit_classifier
-        return job, fit(job.task(), recipe, session, teacher), asdict(recipe)
+    recipe = recipe_for(job)
+    with open_session(job, display) as session:
+        return job, fit_job(job, recipe, session), asdict(recipe)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.augmentation.config import Preset
+from pipeline.backbones import find_backbone
 from pipeline.config import Budget, TrainConfig
 from pipeline.display import Silent
 from pipeline.job import Job, prepare_job
@@ -72,3 +73,8 @@ def test_views_are_those_of_the_preset_and_not_mirrored_where_that_was_refused(j
 @pytest.mark.parametrize(("photos", "views"), [(10, 6), (1000, 6), (2000, 4), (6000, 2), (100_000, 2)])
 def test_a_large_set_needs_fewer_views_of_each_photo(photos: int, views: int) -> None:
     assert Recipe().views(photos) == views
+
+
+def test_from_scratch_the_backbone_says_how_many_photos_make_a_step(job: Job) -> None:
+    assert recipe_for(replace(job, backbone=find_backbone("alexnet"))).scratch.batch == 128
+    assert _recipe(job).scratch.batch == 64

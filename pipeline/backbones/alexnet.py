@@ -25,6 +25,9 @@ BLOCKS = (
     "classifier.4",
 )
 
+# Of the 2012 paper.
+BATCH = 128
+
 _DROPOUT = 0.5
 _FULLY_CONNECTED = 4096
 

@@ -81,6 +81,7 @@ class Backbone:
         load_imagenet: fills such a model; raises WeightsError. None: there is nothing to fill it with.
         no_imagenet: why, where that is None.
         load_state: fills such a model from a PyTorch state dict of the same architecture. None: there is no such form.
+        scratch_batch: photos per step when it is trained from random weights.
         torch_twin: name of the backbone that is this network in torchvision's form, where that is another.
     """
 
@@ -100,6 +101,7 @@ class Backbone:
     load_imagenet: Callable[[Any], None] | None = None
     no_imagenet: str = "there are no ImageNet weights for it"
     load_state: LoadState | None = None
+    scratch_batch: int = 64
     torch_twin: str | None = None
 
     def check_weights(self, weights: str) -> None:

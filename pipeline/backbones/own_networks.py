@@ -6,6 +6,7 @@ Importing this imports no TensorFlow; building does. torchvision's weights are u
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,7 @@ def lenet5(name: str) -> Backbone:
 
 def alexnet_one_tower(name: str) -> Backbone:
     """See ``alexnet``."""
-    return _torchvision(
+    found = _torchvision(
         name,
         "AlexNet",
         alexnet.build,
@@ -81,6 +82,7 @@ def alexnet_one_tower(name: str) -> Backbone:
         unfreeze_from="features.8",
         least_size=alexnet.LEAST_SIZE,
     )
+    return replace(found, scratch_batch=alexnet.BATCH)
 
 
 def googlenet_of_the_paper(name: str) -> Backbone:
@@ -186,7 +188,7 @@ def _backbone(
     torch_twin: str | None = None,
 ) -> Backbone:
     counted = figures(name)
-    reason = {"no_imagenet": _NOT_PACKAGED} if source is WeightSource.FILE else {}
+    reason: dict[str, Any] = {"no_imagenet": _NOT_PACKAGED} if source is WeightSource.FILE else {}
     return Backbone(
         name=name,
         family=family,
