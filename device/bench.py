@@ -24,6 +24,7 @@ from device.contract import Variant
 from device.engines import Engine, available, not_installed, open_engine, prove
 from device.engines.factory import default_threads
 from device.errors import EdgegraftError
+from device.memory import peak_rss_mb
 
 _CHILD_TIMEOUT_S = 300.0
 _WARM_UP_RUNS = 5
@@ -149,17 +150,8 @@ def _measure_here(path: Path, name: str, runs: int, threads: int) -> dict[str, o
         "first_answer_at": first_answer_at,
         "latency_ms": {"p50": p50, "p95": p95, "p99": p99},
         "frames_per_second": 1e3 * runs / float(times_ms.sum()),
-        "rss_mb": peak_memory_mb(),
+        "rss_mb": peak_rss_mb(),
     }
-
-
-def peak_memory_mb() -> float:
-    """The largest resident memory of this process so far, in MiB."""
-    # Not getrusage: a child inherits its parent's figure across exec.
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
 
 
 def _time_ms(engine: Engine, pixels: NDArray[np.uint8]) -> float:

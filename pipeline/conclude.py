@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.contract import Decision
+from device.memory import peak_rss_mb
 from device.prediction import calibrate
 from pipeline.calibrate import fit_decision, measure_unknown
 from pipeline.callbacks.state import numbered
@@ -22,7 +23,6 @@ from pipeline.display import Display
 from pipeline.fitted import Fitted, Labelled
 from pipeline.job import Job
 from pipeline.looks import record_look
-from pipeline.memory import peak_rss_mb
 from pipeline.metrics import Scores, score
 from pipeline.report import render_report
 from pipeline.report.environment import describe_environment

@@ -205,16 +205,16 @@ def test_a_decompression_bomb_is_refused_without_filling_the_memory(tmp_path: Pa
 import cv2
 import sys
 from pathlib import Path
-from device.bench import peak_memory_mb
+from device.memory import peak_rss_mb
 from device.errors import PhotoError
 from device.preprocess import decode
 print(decode(Path(sys.argv[2]).read_bytes()).shape)
-before = peak_memory_mb()
+before = peak_rss_mb()
 try:
     decode(Path(sys.argv[1]).read_bytes())
 except PhotoError as err:
     print(err)
-print(peak_memory_mb() - before)
+print(peak_rss_mb() - before)
 """
     child = subprocess.run(
         [sys.executable, "-c", program, str(bomb), str(whole)], capture_output=True, text=True, check=True

@@ -83,17 +83,17 @@ def test_a_bomb_inside_the_golden_inputs_is_refused_without_filling_the_memory(
     program = """
 import sys
 from pathlib import Path
-from device.bench import peak_memory_mb
+from device.memory import peak_rss_mb
 from device.bundle import open_bundle
 from device.errors import BundleError
 for path in map(Path, sys.argv[1:]):
     with open_bundle(path) as bundle:
-        before = peak_memory_mb()
+        before = peak_rss_mb()
         try:
             bundle.golden()
         except BundleError as err:
             print(err)
-        print(peak_memory_mb() - before)
+        print(peak_rss_mb() - before)
 """
     command = [sys.executable, "-c", program, str(colour_bundle), str(bomb)]
     child = subprocess.run(command, capture_output=True, text=True, check=True)

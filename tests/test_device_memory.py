@@ -7,9 +7,9 @@ import sys
 
 import numpy as np
 
-from pipeline.memory import peak_rss_mb
+from device.memory import peak_rss_mb
 
-_PRINT = "from pipeline.memory import peak_rss_mb; print(peak_rss_mb())"
+_PRINT = "from device.memory import peak_rss_mb; print(peak_rss_mb())"
 
 
 def test_what_was_taken_is_counted_and_stays_counted() -> None:
