@@ -48,7 +48,7 @@ class Classifier(Closing):
         prepared = time.perf_counter()
         probabilities = self._engine.run(pixels)
         inferred = time.perf_counter()
-        answer = decide(probabilities, self.manifest.classes, self.manifest.decision)
+        answer = decide(probabilities, self.manifest.classes, self.variant.decision)
         decided = time.perf_counter()
         return Classified(answer, (prepared - start) * 1e3, (inferred - prepared) * 1e3, (decided - inferred) * 1e3)
 

@@ -19,7 +19,7 @@ from device.errors import EdgegraftError, UsageError
 COMMAND_GROUP = "edgegraft.commands"
 
 _FAILED, _USAGE, _INTERRUPTED = 1, 2, 130
-_ORDER = ("demo", "train", "evaluate", "export", "bench", "run", "doctor")
+_ORDER = ("demo", "train", "evaluate", "export", "bundle", "bench", "run", "doctor")
 # From the name that cannot be imported to the extra that brings it.
 _EXTRAS = {"onnxruntime": "onnx"}
 

@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from device.errors import ContractError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST_LIMIT_BYTES = 4 * 1024 * 1024
 
 Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
@@ -109,21 +109,12 @@ class Measured(Contract, frozen=True):
     accuracy_low: Fraction
     accuracy_high: Fraction
     drop_points: float
+    worst_class_drop_points: float
     agreement: Fraction
     worst_difference: Fraction
     mean_difference: Fraction
-
-
-class Variant(Contract, frozen=True):
-    """One executable form of the model. ``name`` is unique in its manifest, e.g. ``tflite-static-int8``."""
-
-    name: FileName
-    engine: EngineKind
-    recipe: str
-    file: FileEntry
-    input: TensorSpec
-    output: TensorSpec
-    measured: Measured
+    expected_calibration_error: Fraction
+    calibration_drift: float
 
 
 class Decision(Contract, frozen=True):
@@ -135,6 +126,22 @@ class Decision(Contract, frozen=True):
 
     temperature: Annotated[float, Meta(ge=0.05, le=20.0)] = 1.0
     unknown_threshold: Fraction = 0.0
+
+
+class Variant(Contract, frozen=True):
+    """One executable form of the model. ``name`` is unique in its manifest, e.g. ``tflite-static-int8``.
+
+    ``decision`` was fitted to this variant's own answers: quantisation changes how sure a model is.
+    """
+
+    name: FileName
+    engine: EngineKind
+    recipe: str
+    file: FileEntry
+    input: TensorSpec
+    output: TensorSpec
+    decision: Decision
+    measured: Measured
 
 
 class SplitRule(Contract, frozen=True):
@@ -175,7 +182,11 @@ class Golden(Contract, frozen=True):
 
 
 class Manifest(Contract, frozen=True):
-    """The table of contents of a Bundle. ``variants`` come in the order of preference; ``created`` is ISO 8601."""
+    """The table of contents of a Bundle.
+
+    ``variants`` come in the order of preference; ``created`` is ISO 8601; ``training`` is None for a model that was
+    trained elsewhere.
+    """
 
     schema: int
     name: BundleName
@@ -183,11 +194,10 @@ class Manifest(Contract, frozen=True):
     created: str
     classes: tuple[ClassName, ...]
     preprocess: PreprocessSpec
-    decision: Decision
     variants: tuple[Variant, ...]
     golden: Golden
     report: FileEntry
-    training: Training
+    training: Training | None
 
     def files(self) -> tuple[FileEntry, ...]:
         """Every file the bundle must hold beside the manifest, and the only ones it may."""

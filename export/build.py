@@ -1,42 +1,29 @@
-"""Run to Bundle: convert, prove, choose, write."""
+"""Run to Bundle: convert, prove, judge, write."""
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import datetime, timezone
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-import numpy as np
-from numpy.typing import NDArray
-
-from device.bundle import file_entry, pack_arrays, write_bundle
-from device.contract import SCHEMA_VERSION, EngineKind, Golden, Manifest, Training, Variant
-from device.errors import EngineError
+from device.contract import Training
 from device.quiet import native_stderr_to
-from export.errors import ConversionError, ParityError
-from export.parity import Outcome, Proof, choose_golden, judge, prove_variant
-from export.recipe import DEFAULT_MAX_DROP_POINTS, Recipe, Target, targets
+from export.budget import Budget
+from export.errors import ParityError
+from export.gate import Outcome
+from export.package import Contents, Proven, bundle_name, write_package
+from export.recipe import DEFAULT_FORMS, Form, Recipe, Target, targets
 from export.report import render_report
-from pipeline.display import Display, Silent, counted
-from pipeline.metrics import Scores, score
+from pipeline.compression.compress import compress, refuse_unable
+from pipeline.display import Display, Silent
+from pipeline.metrics import Scores
 from pipeline.run import EXPORT_REPORT, LOG, ExportPhotos, Run, open_run, write_atomically
 
 if TYPE_CHECKING:
-    from pipeline.trained import TrainedClassifier
-
-# Gives the calibration photos anew at each call, (height, width, 3) uint8 RGB each.
-Photos = Callable[[], Iterator[NDArray[np.uint8]]]
-
-REPORT = "report.html"
-
-_GOLDEN_COUNT = 8
-_GOLDEN_FILE = "golden.npz"
+    from export.workshop import Workshop
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +33,18 @@ class ExportConfig:
     Attributes:
         run: a finished Run folder.
         out: the bundle to write.
-        recipes: each is made for both engines.
-        max_drop_points: loss of accuracy, in percentage points, above which a variant stays out.
+        forms: each is made for every engine that can take it.
+        budget: what a variant may lose; above it, it stays out.
         version: of the bundle.
+        data: the folder of photos, where it has moved since the training and a form is trained anew.
     """
 
     run: Path
     out: Path
-    recipes: tuple[Recipe, ...] = tuple(Recipe)
-    max_drop_points: float = DEFAULT_MAX_DROP_POINTS
+    forms: tuple[Form, ...] = DEFAULT_FORMS
+    budget: Budget = field(default_factory=Budget)
     version: str = "1.0.0"
+    data: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,119 +61,73 @@ class ExportResult:
 def export_run(config: ExportConfig, display: Display | None = None) -> ExportResult:
     """Convert a run to every variant, prove each on validation photos, and bundle those that pass.
 
-    The report is written into the Run as well, also when no variant passes.
+    Where static int8 misses its budget, the layers that cost most are searched and left in float. The report is
+    written into the Run as well, also when no variant passes.
 
     Raises:
         RunError: the run is missing or incomplete.
+        PipelineError: the backbone cannot take a training that a form asks for, or its photos are gone.
         ParityError: no variant passed; which figure failed is in the message and in the report.
     """
     start = time.monotonic()
-    run = open_run(config.run)
+    run, display = open_run(config.run), display or Silent()
     photos = run.photos()
+    _train_what_is_missing(run, config, display)
     with native_stderr_to(run.folder / LOG):
-        reference, outcomes = _make_and_prove(run, photos, config, display or Silent())
-    float_score = score(reference, photos.labels, run.record.classes)
-    report = render_report(run.record, float_score, outcomes, config.max_drop_points)
+        # TensorFlow is imported from here on, with its chatter going to the run's log.
+        from export.workshop import Naming, Workshop
+
+        naming = Naming(bundle_name(config.out), config.version)
+        workshop = Workshop(run, photos, config.budget, naming, display)
+        outcomes = tuple(_make_all(workshop, config.forms))
+        reference, golden = workshop.reference, workshop.golden
+    report = render_report(run.record, photos, reference, outcomes, config.budget)
     write_atomically(run.folder / EXPORT_REPORT, report)
-    if not any(outcome.included for outcome in outcomes):
+    proven = [_proven(outcome) for outcome in outcomes if outcome.included]
+    if not proven:
         reasons = "; ".join(f"{outcome.target.name}: {outcome.reason}" for outcome in outcomes)
         raise ParityError(
             f"no variant passed, no bundle was written ({reasons}). Allow more with --max-drop, or train on more "
             f"photos; see {run.folder / EXPORT_REPORT}"
         )
-    _write(config, run, photos, reference, outcomes, report)
-    return ExportResult(config.out, run.folder / EXPORT_REPORT, float_score, outcomes, time.monotonic() - start)
+    write_package(config.out, _contents(config, run, photos, golden, report), proven)
+    report_path = run.folder / EXPORT_REPORT
+    return ExportResult(config.out, report_path, reference.score, outcomes, time.monotonic() - start)
 
 
-def _make_and_prove(
-    run: Run, photos: ExportPhotos, config: ExportConfig, display: Display
-) -> tuple[NDArray[np.float32], tuple[Outcome, ...]]:
-    # TensorFlow is imported from here on, with its chatter going to the run's log.
-    from export.convert import with_full_range
-    from pipeline.trained import load_trained
-
-    trained = load_trained(run)
-    reference = trained.predict(photos.validation)
-    calibration = with_full_range(photos.calibration)
-    outcomes = []
-    for target in targets(config.recipes):
-        photos_seen = len(photos.labels) + (len(calibration) if target.recipe.needs_calibration else 0)
-        display.begin(target.name, photos_seen, "photo")
-        try:
-            model = _convert(target, trained, lambda: counted(calibration, display, "calibrating"))
-            pictures = counted(photos.validation, display, "proving")
-            proof = prove_variant(target, model, pictures, photos.labels, reference, run.record.classes)
-            outcomes.append(judge(target, model, proof, config.max_drop_points))
-        except (ConversionError, EngineError) as err:
-            outcomes.append(Outcome(target, b"", None, included=False, reason=str(err)))
-        display.end(_sentence(outcomes[-1]))
-    return reference, tuple(outcomes)
+def _train_what_is_missing(run: Run, config: ExportConfig, display: Display) -> None:
+    plans = list(dict.fromkeys(form.plan for form in config.forms if form.plan is not None))
+    # All are refused before any is trained.
+    for plan in plans:
+        refuse_unable(run, plan)
+    for plan in plans:
+        compress(run, plan, display, config.data)
 
 
-def _convert(target: Target, trained: TrainedClassifier, calibration: Photos) -> bytes:
-    from export.onnx import convert_onnx
-    from export.tflite import convert_tflite
-
-    convert = convert_tflite if target.engine is EngineKind.LITERT else convert_onnx
-    return convert(trained, target.recipe, calibration)
-
-
-def _sentence(outcome: Outcome) -> str:
-    if outcome.measured is None or not outcome.included:
-        return f"{outcome.target.name:<18}  stays out: {outcome.reason}"
-    measured = outcome.measured
-    return f"{outcome.target.name:<18}  agrees on {measured.agreement:.1%}, drop {measured.drop_points:+.2f} points"
+def _make_all(workshop: Workshop, forms: tuple[Form, ...]) -> Iterator[Outcome]:
+    for target in targets(forms):
+        outcome = workshop.make(target)
+        is_default = target.form == Form(Recipe.STATIC_INT8)
+        yield workshop.warn_of_calibration(outcome) if is_default else outcome
+        if is_default and outcome.proof is not None and not outcome.included and Form(Recipe.MIXED_INT8) not in forms:
+            yield workshop.make(Target(target.engine, Form(Recipe.MIXED_INT8)))
 
 
-def _write(
-    config: ExportConfig,
-    run: Run,
-    photos: ExportPhotos,
-    reference: NDArray[np.float32],
-    outcomes: tuple[Outcome, ...],
-    report: bytes,
-) -> None:
-    golden_indices = choose_golden(photos.labels, reference, _GOLDEN_COUNT)
-    files, variants = {REPORT: report}, []
-    arrays: dict[str, NDArray[np.generic]] = {"inputs": photos.validation[golden_indices]}
-    for outcome in outcomes:
-        if not outcome.included or outcome.proof is None:
-            continue
-        variant = _variant(outcome.target, outcome.model, outcome.proof)
-        variants.append(variant)
-        files[variant.file.name] = outcome.model
-        arrays[variant.name] = outcome.proof.probabilities[golden_indices]
-    files[_GOLDEN_FILE] = pack_arrays(arrays)
-    manifest = _manifest(config, run, tuple(variants), files)
-    config.out.parent.mkdir(parents=True, exist_ok=True)
-    write_bundle(config.out, manifest, files)
+def _proven(outcome: Outcome) -> Proven:
+    assert outcome.proof is not None
+    target = outcome.target
+    return Proven(target.name, target.engine, target.form.text, outcome.model, outcome.proof)
 
 
-def _variant(target: Target, model: bytes, proof: Proof) -> Variant:
-    return Variant(
-        name=target.name,
-        engine=target.engine,
-        recipe=target.recipe.value,
-        file=file_entry(f"{target.name}.{target.suffix}", model),
-        input=proof.input,
-        output=proof.output,
-        measured=proof.measured,
-    )
-
-
-def _manifest(config: ExportConfig, run: Run, variants: tuple[Variant, ...], files: dict[str, bytes]) -> Manifest:
+def _contents(config: ExportConfig, run: Run, photos: ExportPhotos, golden: list[int], report: bytes) -> Contents:
     record = run.record
-    manifest = Manifest(
-        schema=SCHEMA_VERSION,
-        name=_bundle_name(config.out),
+    return Contents(
         version=config.version,
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         classes=record.classes,
         preprocess=record.preprocess,
-        decision=record.decision,
-        variants=variants,
-        golden=Golden(file=file_entry(_GOLDEN_FILE, files[_GOLDEN_FILE])),
-        report=file_entry(REPORT, files[REPORT]),
+        golden=golden,
+        inputs=photos.validation[golden],
+        report=report,
         training=Training(
             backbone=record.backbone,
             seed=record.seed,
@@ -196,10 +139,3 @@ def _manifest(config: ExportConfig, run: Run, variants: tuple[Variant, ...], fil
             edgegraft_version=version("edgegraft"),
         ),
     )
-    # What is written must be readable: types are checked where they are read.
-    return msgspec.convert(msgspec.to_builtins(manifest), Manifest)
-
-
-def _bundle_name(path: Path) -> str:
-    name = re.sub(r"[^a-z0-9._-]+", "-", path.stem.lower()).strip("-._")[:64]
-    return name or "bundle"

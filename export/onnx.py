@@ -2,45 +2,79 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
+from export.bias_correction import Rounding
 from export.convert import input_spec, pixels_to_probabilities
 from export.errors import ConversionError
-from export.recipe import Recipe
+from export.mixed import LayerQuantizer
+from export.onnx_quantizer import OnnxQuantizer, quantise_dynamically, saturates_here
+from export.recipe import Recipe, Weights
+from export.source import Source
 from pipeline.trained import TrainedClassifier
 
 # tf2onnx refuses 19 and up; 13 and up have per-channel quantisation.
 _OPSET = 17
 
 
-def convert_onnx(
-    trained: TrainedClassifier, recipe: Recipe, calibration: Callable[[], Iterator[NDArray[np.uint8]]]
-) -> bytes:
+def convert_onnx(source: Source, recipe: Recipe) -> bytes:
     """Convert to a file with uint8 pixels in and float32 probabilities out.
 
     Args:
-        trained: the float model.
-        recipe: FLOAT32, or STATIC_INT8: quantise-dequantise (QDQ) pairs, weights per channel.
-        calibration: gives photos anew at each call, (height, width, 3) uint8 RGB, from train only.
+        source: of the float model and its calibration photos.
+        recipe: how numbers are represented; integers by quantise-dequantise (QDQ) pairs.
 
     Raises:
-        ConversionError: the converter refused, or the result does not load.
+        ConversionError: the converter refused.
     """
     try:
-        proto = _to_onnx(trained)
-        if recipe.needs_calibration:
-            return _quantise(proto, calibration())
-        return bytes(proto.SerializeToString())
+        return _convert(source, recipe)
     except Exception as err:  # tf2onnx and the quantiser raise whatever goes wrong inside
-        first = (str(err).strip().splitlines() or [type(err).__name__])[0]
-        raise ConversionError(f"ONNX {recipe.value}: {first}; see log.txt in the run") from err
+        raise _refusal(recipe, err) from err
+
+
+def onnx_layers(source: Source) -> LayerQuantizer:
+    """For a search of the layers that must stay in float.
+
+    Raises:
+        ConversionError: the converter refused.
+    """
+    try:
+        return _quantizer(source, Recipe.MIXED_INT8)
+    except Exception as err:  # as above
+        raise _refusal(Recipe.MIXED_INT8, err) from err
+
+
+def _refusal(recipe: Recipe, err: Exception) -> ConversionError:
+    first = (str(err).strip().splitlines() or [type(err).__name__])[0]
+    return ConversionError(f"ONNX {recipe.text}: {first}; see log.txt in the run")
+
+
+def _convert(source: Source, recipe: Recipe) -> bytes:
+    if recipe is Recipe.FLOAT32:
+        return bytes(_to_onnx(source.trained).SerializeToString())
+    if recipe is Recipe.FLOAT16:
+        return _to_float16(_to_onnx(source.trained))
+    if recipe is Recipe.DYNAMIC_INT8:
+        return quantise_dynamically(_to_onnx(source.corrected(_rounding(recipe))))
+    return _quantizer(source, recipe).quantise()
+
+
+def _quantizer(source: Source, recipe: Recipe) -> OnnxQuantizer:
+    assert recipe.ranges is not None
+    return OnnxQuantizer(
+        lambda in_float: _to_onnx(source.corrected(_rounding(recipe, in_float))),
+        source.photos(),
+        recipe.ranges,
+        recipe.weights is Weights.INT8,
+    )
+
+
+def _rounding(recipe: Recipe, in_float: frozenset[str] = frozenset()) -> Rounding:
+    # With a reduced range onnxruntime rounds weights to -64..64.
+    return Rounding(64 if saturates_here() else 127, recipe.weights is Weights.INT8, in_float=in_float)
 
 
 def _to_onnx(trained: TrainedClassifier) -> Any:
@@ -52,45 +86,8 @@ def _to_onnx(trained: TrainedClassifier) -> Any:
     return proto
 
 
-def _quantise(proto: Any, calibration: Iterator[NDArray[np.uint8]]) -> bytes:
-    import onnx
-    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
+def _to_float16(proto: Any) -> bytes:
+    """For GPUs; a CPU computes it in float32 with conversions in between."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    with tempfile.TemporaryDirectory() as scratch:
-        plain, prepared, quantised = (Path(scratch) / f"{name}.onnx" for name in ("plain", "prepared", "quantised"))
-        onnx.save(proto, plain)
-        # Symbolic shapes need sympy and bring nothing: every shape is fixed.
-        quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
-        quantize_static(
-            str(prepared),
-            str(quantised),
-            _PhotoReader(calibration, proto.graph.input[0].name),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            weight_type=QuantType.QInt8,
-            activation_type=QuantType.QUInt8,
-            reduce_range=_saturates_here(),
-            calibrate_method=CalibrationMethod.MinMax,
-        )
-        return quantised.read_bytes()
-
-
-class _PhotoReader:
-    """onnxruntime's CalibrationDataReader: one photo at a time, then None."""
-
-    def __init__(self, calibration: Iterator[NDArray[np.uint8]], input_name: str) -> None:
-        self._photos = calibration
-        self._input_name = input_name
-
-    def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
-        pixels = next(self._photos, None)
-        return None if pixels is None else {self._input_name: pixels[np.newaxis]}
-
-
-def _saturates_here() -> bool:
-    # x86 without VNNI adds pairs of uint8 x int8 products in 16 bits and loses about 6 points of top-1 to it:
-    # there weights get 7 bits. ARM and newer x86 add in 32 bits.
-    flags = Path("/proc/cpuinfo").read_text(errors="replace")
-    is_x86 = "GenuineIntel" in flags or "AuthenticAMD" in flags
-    return is_x86 and "avx512_vnni" not in flags and "avx_vnni" not in flags
+    return bytes(convert_float_to_float16(proto, keep_io_types=True).SerializeToString())

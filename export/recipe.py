@@ -2,26 +2,104 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
 from device.contract import EngineKind
 from export.errors import ExportError
+from pipeline.compression.config import Plan, parse
+from pipeline.errors import PipelineError
 
-# Loss of accuracy, in percentage points, above which a variant stays out.
-DEFAULT_MAX_DROP_POINTS = 1.0
+_BOTH = frozenset(EngineKind)
+_LITERT, _ONNX = frozenset({EngineKind.LITERT}), frozenset({EngineKind.ONNX})
+
+
+class Activations(Enum):
+    """How activations are represented; ``DYNAMIC_INT8``: ranges are measured anew in every run, on the board."""
+
+    FLOAT = "float"
+    DYNAMIC_INT8 = "dynamic int8"
+    INT8 = "int8"
+    INT16 = "int16"
+    MIXED = "int8, the worst layers in float"
+
+
+class Weights(Enum):
+    """How weights are represented."""
+
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    INT8 = "int8, a scale per channel"
+    INT8_PER_TENSOR = "int8, a scale per tensor"
+
+
+class Ranges(Enum):
+    """How the range of an activation is chosen from what the calibration photos show."""
+
+    MIN_MAX = "min-max"
+    ENTROPY = "entropy"
+    PERCENTILE = "percentile"
 
 
 class Recipe(Enum):
-    """How weights and activations are represented."""
+    """How weights and activations are represented, and for which engines such a file can be made."""
 
-    FLOAT32 = "float32"
-    STATIC_INT8 = "static_int8"
+    FLOAT32 = ("float32", Weights.FLOAT32, Activations.FLOAT, None, _BOTH)
+    FLOAT16 = ("float16", Weights.FLOAT16, Activations.FLOAT, None, _BOTH)
+    DYNAMIC_INT8 = ("dynamic_int8", Weights.INT8, Activations.DYNAMIC_INT8, None, _BOTH)
+    INT16X8 = ("int16x8", Weights.INT8, Activations.INT16, Ranges.MIN_MAX, _LITERT)
+    STATIC_INT8_PER_TENSOR = (
+        "static_int8_per_tensor", Weights.INT8_PER_TENSOR, Activations.INT8, Ranges.MIN_MAX, _BOTH
+    )  # fmt: skip
+    STATIC_INT8_ENTROPY = ("static_int8_entropy", Weights.INT8, Activations.INT8, Ranges.ENTROPY, _ONNX)
+    STATIC_INT8_PERCENTILE = ("static_int8_percentile", Weights.INT8, Activations.INT8, Ranges.PERCENTILE, _ONNX)
+    MIXED_INT8 = ("mixed_int8", Weights.INT8, Activations.MIXED, Ranges.MIN_MAX, _BOTH)
+    STATIC_INT8 = ("static_int8", Weights.INT8, Activations.INT8, Ranges.MIN_MAX, _BOTH)
+
+    def __init__(
+        self,
+        text: str,
+        weights: Weights,
+        activations: Activations,
+        ranges: Ranges | None,
+        engines: frozenset[EngineKind],
+    ) -> None:
+        self.text = text
+        self.weights = weights
+        self.activations = activations
+        self.ranges = ranges
+        self.engines = engines
 
     @property
     def needs_calibration(self) -> bool:
-        """Whether ranges of activations are measured on photos."""
-        return self is Recipe.STATIC_INT8
+        """Whether ranges of activations are measured on photos before the file is made."""
+        return self.ranges is not None
+
+    @property
+    def rounds_weights(self) -> bool:
+        """Whether weights become integers."""
+        return self.weights in (Weights.INT8, Weights.INT8_PER_TENSOR)
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What is wanted of a Run.
+
+    Attributes:
+        recipe: how numbers are represented.
+        plan: training that makes the network smaller first; None: none.
+    """
+
+    recipe: Recipe
+    plan: Plan | None = None
+
+    @property
+    def text(self) -> str:
+        """As on the command line, e.g. ``static_int8``, ``pruned50_int8`` or ``qat_int8``."""
+        if self.plan is None:
+            return self.recipe.text
+        return f"{self.plan.name}_{self.recipe.text.removeprefix('static_')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +107,17 @@ class Target:
     """One variant to be made."""
 
     engine: EngineKind
-    recipe: Recipe
+    form: Form
+
+    @property
+    def recipe(self) -> Recipe:
+        """How numbers are represented."""
+        return self.form.recipe
 
     @property
     def name(self) -> str:
         """Of the variant, e.g. ``tflite-static-int8``."""
-        return f"{self.suffix}-{self.recipe.value.replace('_', '-')}"
+        return f"{self.suffix}-{self.form.text.replace('_', '-')}"
 
     @property
     def suffix(self) -> str:
@@ -42,21 +125,57 @@ class Target:
         return "tflite" if self.engine is EngineKind.LITERT else "onnx"
 
 
-def targets(recipes: tuple[Recipe, ...]) -> tuple[Target, ...]:
-    """Every recipe for both engines, in a board's order of preference: LiteRT first, int8 first."""
-    ordered = sorted(recipes, key=lambda recipe: list(Recipe).index(recipe), reverse=True)
-    return tuple(Target(engine, recipe) for engine in EngineKind for recipe in ordered)
+DEFAULT_FORMS = (Form(Recipe.FLOAT32), Form(Recipe.STATIC_INT8))
 
 
-def parse_recipes(text: str) -> tuple[Recipe, ...]:
-    """Read ``float32,static_int8``.
+def targets(forms: Iterable[Form]) -> tuple[Target, ...]:
+    """Every form for the engines that can take it, in a board's order of preference: LiteRT first, int8 first."""
+    order = list(Recipe)
+    ordered = sorted(forms, key=lambda form: (order.index(form.recipe), form.text), reverse=True)
+    return tuple(Target(engine, form) for engine in EngineKind for form in ordered if engine in engines(form))
+
+
+def engines(form: Form) -> frozenset[EngineKind]:
+    """Those that a form can be made for."""
+    # tf2onnx does not carry trained ranges over.
+    return _LITERT if form.plan is not None and form.plan.qat else form.recipe.engines
+
+
+def parse_forms(text: str) -> tuple[Form, ...]:
+    """Read ``float32,static_int8,pruned50_int8,qat_int8``.
 
     Raises:
         ExportError: an unknown name; the message lists the known.
     """
-    known = {recipe.value: recipe for recipe in Recipe}
     names = [name.strip() for name in text.split(",") if name.strip()]
-    unknown = [name for name in names if name not in known]
-    if unknown or not names:
-        raise ExportError(f"recipes '{text}': {', '.join(unknown) or 'nothing'} is none; there are {', '.join(known)}")
-    return tuple(dict.fromkeys(known[name] for name in names))
+    if not names:
+        raise ExportError(f"recipes '{text}': nothing is none; {_KNOWN}")
+    return tuple(dict.fromkeys(_parse_form(name) for name in names))
+
+
+def _parse_form(name: str) -> Form:
+    known = {recipe.text: recipe for recipe in Recipe}
+    if name in known:
+        return Form(known[name])
+    for text, recipe in (*known.items(), ("int8", Recipe.STATIC_INT8)):
+        if name.endswith(f"_{text}"):
+            try:
+                plan = parse(name.removesuffix(f"_{text}"))
+            except PipelineError as err:
+                raise ExportError(f"recipes '{name}': {err}; {_KNOWN}") from err
+            return _checked(Form(recipe, plan), name)
+    raise ExportError(f"recipes '{name}': unknown; {_KNOWN}")
+
+
+def _checked(form: Form, name: str) -> Form:
+    if form.plan is not None and form.plan.qat and form.recipe is not Recipe.STATIC_INT8:
+        raise ExportError(
+            f"recipes '{name}': quantisation-aware training is for int8 alone; name it {form.plan.name}_int8"
+        )
+    return form
+
+
+_KNOWN = (
+    f"there are {', '.join(recipe.text for recipe in Recipe)}, and with training before them pruned50_int8, "
+    f"pruned2of4_int8, clustered16_int8, qat_int8 and their like"
+)

@@ -1,4 +1,4 @@
-"""TFLite files for LiteRT."""
+"""TFLite files for LiteRT, made by TensorFlow's converter and, where that cannot, by the AI Edge Quantizer."""
 
 from __future__ import annotations
 
@@ -9,43 +9,80 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from export.bias_correction import Rounding
 from export.convert import pixels_to_probabilities
+from export.edge_quantizer import EdgeQuantizer
 from export.errors import ConversionError
-from export.recipe import Recipe
+from export.mixed import LayerQuantizer
+from export.recipe import Activations, Recipe, Weights
+from export.source import Source
 from pipeline.trained import TrainedClassifier
 
+# TensorFlow's converter leaves smaller tensors in float when it quantises weights alone.
+_LEAST_DYNAMIC_WEIGHTS = 1024
 
-def convert_tflite(
-    trained: TrainedClassifier, recipe: Recipe, calibration: Callable[[], Iterator[NDArray[np.uint8]]]
-) -> bytes:
-    """Convert to a file with uint8 pixels in and probabilities out (float32, or uint8 for int8 recipes).
+
+def convert_tflite(source: Source, recipe: Recipe) -> bytes:
+    """Convert to a file with uint8 pixels in and probabilities out (float32, or quantised where all is integer).
 
     Args:
-        trained: the float model.
-        recipe: FLOAT32, or STATIC_INT8: weights per channel and activations per tensor, all integer.
-        calibration: gives photos anew at each call, (height, width, 3) uint8 RGB, from train only, together spanning
-            0 to 255.
+        source: of the float model and its calibration photos.
+        recipe: how numbers are represented.
 
     Raises:
         ConversionError: the converter refused.
     """
-    quantised = recipe.needs_calibration
-    # The integer converter quantises the input itself and wants to see it as float.
-    function = pixels_to_probabilities(trained, tf.float32 if quantised else tf.uint8)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
-    if quantised:
-        _make_integer(converter, calibration)
     try:
-        return bytes(converter.convert())
-    except Exception as err:  # the converter raises what its MLIR passes give it
-        raise ConversionError(
-            f"TFLite {recipe.value}: {str(err).strip().splitlines()[0]}; see log.txt in the run"
-        ) from err
+        return _CONVERSIONS[recipe](source, recipe)
+    except Exception as err:  # the converters raise what their passes give them
+        raise _refusal(recipe, err) from err
 
 
-def _make_integer(converter: Any, calibration: Callable[[], Iterator[NDArray[np.uint8]]]) -> None:
+def tflite_layers(source: Source) -> LayerQuantizer:
+    """For a search of the layers that must stay in float.
+
+    Raises:
+        ConversionError: the converter refused.
+    """
+    try:
+        return _edge_quantizer(source, Recipe.MIXED_INT8)
+    except Exception as err:  # as above
+        raise _refusal(Recipe.MIXED_INT8, err) from err
+
+
+def _refusal(recipe: Recipe, err: Exception) -> ConversionError:
+    first = (str(err).strip().splitlines() or [type(err).__name__])[0]
+    return ConversionError(f"TFLite {recipe.text}: {first}; see log.txt in the run")
+
+
+def _converter(trained: TrainedClassifier, dtype: Any) -> Any:
+    return tf.lite.TFLiteConverter.from_concrete_functions([pixels_to_probabilities(trained, dtype)])
+
+
+def _float32(source: Source, recipe: Recipe) -> bytes:
+    return bytes(_converter(source.trained, tf.uint8).convert())
+
+
+def _float16(source: Source, recipe: Recipe) -> bytes:
+    converter = _converter(source.trained, tf.uint8)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_types = [tf.float16]
+    return bytes(converter.convert())
+
+
+def _dynamic(source: Source, recipe: Recipe) -> bytes:
+    converter = _converter(source.corrected(Rounding(least_weights=_LEAST_DYNAMIC_WEIGHTS)), tf.uint8)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    return bytes(converter.convert())
+
+
+def _integer(source: Source, recipe: Recipe) -> bytes:
+    # The integer converter quantises the input itself and wants to see it as float.
+    rounding = Rounding(per_channel=recipe.weights is Weights.INT8)
+    converter = _converter(source.corrected(rounding), tf.float32)
+
     def photos() -> Iterator[list[NDArray[np.float32]]]:
-        for pixels in calibration():
+        for pixels in source.photos():
             yield [pixels[np.newaxis].astype(np.float32)]
 
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -54,3 +91,26 @@ def _make_integer(converter: Any, calibration: Callable[[], Iterator[NDArray[np.
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = tf.uint8
     converter.inference_output_type = tf.uint8
+    converter._experimental_disable_per_channel = recipe.weights is Weights.INT8_PER_TENSOR
+    return bytes(converter.convert())
+
+
+def _int16x8(source: Source, recipe: Recipe) -> bytes:
+    return _edge_quantizer(source, recipe).quantise()
+
+
+def _edge_quantizer(source: Source, recipe: Recipe) -> EdgeQuantizer:
+    def model(in_float: frozenset[str]) -> bytes:
+        return bytes(_converter(source.corrected(Rounding(in_float=in_float)), tf.uint8).convert())
+
+    return EdgeQuantizer(model, source.photos(), 16 if recipe.activations is Activations.INT16 else 8)
+
+
+_CONVERSIONS: dict[Recipe, Callable[[Source, Recipe], bytes]] = {
+    Recipe.FLOAT32: _float32,
+    Recipe.FLOAT16: _float16,
+    Recipe.DYNAMIC_INT8: _dynamic,
+    Recipe.STATIC_INT8: _integer,
+    Recipe.STATIC_INT8_PER_TENSOR: _integer,
+    Recipe.INT16X8: _int16x8,
+}

@@ -92,7 +92,6 @@ def conclude(job: Job, fitted: Fitted, settings: dict[str, Any], display: Displa
         ),
         examples=examples,
         robustness=robustness,
-        peak_rss_mb=record.peak_rss_mb,
         environment=describe_environment(),
     )
     write_atomically(job.config.out / REPORT, render_report(inputs))
@@ -126,13 +125,21 @@ def _save_files(job: Job, fitted: Fitted, validation: Labelled) -> None:
     chosen = evenly(np.array([photo.label for photo in train], np.int64), _MOST_CALIBRATION_PHOTOS, seed)
     shown = evenly(validation.labels, _MOST_EXPORT_VALIDATION_PHOTOS, seed)
     calibration = job.pixels_of([train[index] for index in chosen])
-    save_photos(folder, ExportPhotos(calibration, validation.pixels[shown], validation.labels[shown]))
+    unknown = job.pixels_of(job.unknown[0])
+    save_photos(folder, ExportPhotos(calibration, validation.pixels[shown], validation.labels[shown], unknown))
+    calibrating = {train[index].row for index in chosen}
     rows = [
-        (split.value, job.dataset.classes[photo.label], str(photo.path.relative_to(job.dataset.root)), photo.sha256)
+        (
+            split.value,
+            job.dataset.classes[photo.label],
+            str(photo.path.relative_to(job.dataset.root)),
+            photo.sha256,
+            "yes" if photo.row in calibrating else "",
+        )
         for split, photos in job.splits.items()
         for photo in photos
     ]
-    save_csv(folder / SPLITS, ("split", "class", "file", "sha256"), rows)
+    save_csv(folder / SPLITS, ("split", "class", "file", "sha256", "calibration"), rows)
 
 
 def _record(

@@ -85,15 +85,17 @@ def make_loss(classes: int, label_smoothing: float, taught: bool) -> Callable[[A
         label_smoothing: share of a label that is spread over all classes.
         taught: whether targets are (batch, 2 * classes), the labels' and then the teacher's.
     """
-    labelled = tf_keras.losses.CategoricalCrossentropy(label_smoothing=label_smoothing)
     if not taught:
-        return labelled  # type: ignore[no-any-return]
+        return tf_keras.losses.CategoricalCrossentropy(label_smoothing=label_smoothing)  # type: ignore[no-any-return]
+    # Not reduced here: within another loss Keras refuses to where several devices train.
+    labelled = tf_keras.losses.CategoricalCrossentropy(label_smoothing=label_smoothing, reduction="none")
 
     def loss(targets: Any, probabilities: Any) -> Any:
         hard, soft = targets[:, :classes], targets[:, classes:]
         answers = tf.maximum(soften(probabilities, TEMPERATURE), _LEAST)
-        imitation = -tf.reduce_mean(tf.reduce_sum(soft * tf.math.log(answers), axis=1))
+        imitation = -tf.reduce_sum(soft * tf.math.log(answers), axis=1)
         # Gradients of the softened answers shrink by the square of the temperature.
-        return (1 - _TEACHER_SHARE) * labelled(hard, probabilities) + _TEACHER_SHARE * TEMPERATURE**2 * imitation
+        each = (1 - _TEACHER_SHARE) * labelled(hard, probabilities) + _TEACHER_SHARE * TEMPERATURE**2 * imitation
+        return tf.reduce_mean(each)
 
     return loss

@@ -140,7 +140,13 @@ def _evaluate_bundle(
     bundle: Bundle, data: Path, split: Split | None, display: Display, robustness: Robustness
 ) -> Evaluation:
     manifest = bundle.manifest
-    photos = _load(data, manifest.preprocess, manifest.classes, manifest.training.split, split)
+    rule = manifest.training.split if manifest.training else None
+    if rule is None and split is not None:
+        raise PipelineError(
+            f"{bundle.path}: the model was trained elsewhere, and nothing says which photos are its {split.value} "
+            f"split; measure on all of a folder that it has not seen with --split all"
+        )
+    photos = _load(data, manifest.preprocess, manifest.classes, rule, split)
     results, skipped = [], {}
     for variant in manifest.variants:
         if not available(variant.engine):
@@ -149,7 +155,7 @@ def _evaluate_bundle(
         with open_engine(variant, bundle.model(variant)) as engine:
             predict = _one_by_one(engine, display)
             results.append(
-                _measure(variant.name, predict, photos, manifest.classes, manifest.decision, robustness, display)
+                _measure(variant.name, predict, photos, manifest.classes, variant.decision, robustness, display)
             )
     return Evaluation(str(bundle.path), _name(split), len(photos.labels), tuple(results), skipped)
 
@@ -189,7 +195,9 @@ def _measure(
     return VariantScores(variant, scores, measure_unknown(probabilities, photos.labels, decision, unknown), table)
 
 
-def _load(data: Path, spec: PreprocessSpec, classes: tuple[str, ...], rule: SplitRule, split: Split | None) -> _Photos:
+def _load(
+    data: Path, spec: PreprocessSpec, classes: tuple[str, ...], rule: SplitRule | None, split: Split | None
+) -> _Photos:
     listing = list_folder(data)
     foreign = sorted(set(listing.classes) - set(classes))
     if foreign:
@@ -199,7 +207,9 @@ def _load(data: Path, spec: PreprocessSpec, classes: tuple[str, ...], rule: Spli
         )
     cache = PixelCache(cache_root(), spec)
     dataset = ingest(listing, cache, spec)
-    photos: tuple[Photo, ...] = dataset.photos if split is None else assign(dataset, rule)[split]
+    photos, unknown = dataset.photos, dataset.unknown
+    if split is not None and rule is not None:
+        photos, unknown = assign(dataset, rule)[split], _unknown_of(dataset, rule, split)
     if not photos:
         raise DatasetError(f"{data}: no photos in the {_name(split)} split; measure on all with --split all")
     labels = np.array([classes.index(dataset.classes[photo.label]) for photo in photos], np.int64)
@@ -207,14 +217,12 @@ def _load(data: Path, spec: PreprocessSpec, classes: tuple[str, ...], rule: Spli
     return _Photos(
         pixels[[photo.row for photo in photos]],
         labels,
-        pixels[[photo.row for photo in _unknown_of(dataset, rule, split)]],
+        pixels[[photo.row for photo in unknown]],
         tuple(photo.sha256 for photo in photos),
     )
 
 
-def _unknown_of(dataset: Dataset, rule: SplitRule, split: Split | None) -> tuple[Photo, ...]:
-    if split is None:
-        return dataset.unknown
+def _unknown_of(dataset: Dataset, rule: SplitRule, split: Split) -> tuple[Photo, ...]:
     fitted, held_out = assign_unknown(dataset.unknown, rule.seed)
     return {Split.TRAIN: (), Split.VALIDATION: fitted, Split.TEST: held_out}[split]
 

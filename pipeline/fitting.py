@@ -35,6 +35,8 @@ from pipeline.stages import StageResult, fit_stage, quality
 
 # Photos from which batch norm's statistics may be learned anew: fewer would ruin those of a million.
 _ENOUGH_FOR_BATCH_NORM = 20_000
+# From one worker's seed to the next; a view's seed is its number more than the worker's.
+_WORKER_STRIDE = 100_003
 
 
 def fit_job(job: Job, recipe: Recipe, session: Session) -> Fitted:
@@ -85,16 +87,19 @@ class _Training:
         self._size = task.train.pixels.shape[1]
         with session.strategy.scope():
             self._classifier = build_classifier(task.backbone, task.classes, self._size, task.head, task.weights)
-        self._plain = _undistributed(self._classifier, session)
+        self._plain = session.undistributed(self._classifier)
         self._predict = Predictor(self._plain, task.backbone.normalisation)
         self._loss = make_loss(task.classes, task.head.label_smoothing, taught=teacher is not None)
         self._own = _shard(task.train, session)
+        # Neighbours in the list of photos are mostly of one class, and workers have every other of them: if these drew
+        # alike, a step would see each class, view and mixture as often as there are workers.
+        self._own_seed = task.seed + _WORKER_STRIDE * session.workers.index
 
     def _fresh_views(self) -> Source:
         targets = hard_targets(self._own.labels, self._task.classes)
         teach = (lambda pixels, hard: hard) if self._teacher is None else self._append_soft
         normalisation = self._task.backbone.normalisation
-        return FreshViews(self._own.pixels, targets, self._recipe.augmentation, normalisation, self._task.seed, teach)
+        return FreshViews(self._own.pixels, targets, self._recipe.augmentation, normalisation, self._own_seed, teach)
 
     def _append_soft(self, pixels: Any, hard: Any) -> Any:
         assert self._teacher is not None
@@ -226,7 +231,7 @@ class _FineTuning(_Training):
         self._display.begin("views", total, "view")
         known.put(lower, 0, 0, validation.pixels, self._display.advance)
         soft = []
-        for view, first, pixels in draw_views(own.pixels, self._recipe.augmentation, self._task.seed, count):
+        for view, first, pixels in draw_views(own.pixels, self._recipe.augmentation, self._own_seed, count):
             store.put(lower, view, first, pixels, self._display.advance)
             soft.append(None if self._teacher is None else self._teacher.soft_targets(pixels))
         rate = total / (time.monotonic() - start)
@@ -240,7 +245,7 @@ class _FineTuning(_Training):
 
         return _Views(
             parts.upper,
-            CachedViews(store.activations, self._targets(count, soft), self._recipe.augmentation, self._task.seed),
+            CachedViews(store.activations, self._targets(count, soft), self._recipe.augmentation, self._own_seed),
             measure,
         )
 
@@ -287,11 +292,6 @@ def _deeper(backbone: Backbone) -> str:
     that step an epoch costs half as much again (31 against 44 photos a second) for no clear gain on test photos.
     """
     return backbone.blocks[max(1, backbone.blocks.index(backbone.unfreeze_from) * 3 // 5)]
-
-
-def _undistributed(model: tf_keras.Model, session: Session) -> tf_keras.Model:
-    """A copy that can be converted and that one process can run by itself, or the model where it is such a one."""
-    return model if session.strategy.num_replicas_in_sync == 1 else tf_keras.models.clone_model(model)
 
 
 def _shard(photos: Labelled, session: Session) -> Labelled:

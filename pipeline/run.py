@@ -1,10 +1,12 @@
 """The Run folder: everything that a training leaves behind, and enough for all that comes after.
 
 ``run.json`` (config and results; written last, so its presence says that the run is complete),
-``weights.safetensors``, ``splits.csv`` (which photo was in which split), ``history.csv`` (every epoch), ``photos.npz``
+``weights.safetensors``, ``splits.csv`` (which photo was in which split, and which of them quantisation is calibrated
+on), ``history.csv`` (every epoch), ``photos.npz``
 (calibration and validation photos as the board would see them, so that an export needs no data folder),
 ``report.html``, ``test_looks.csv`` (how often the test split was measured), ``log.txt`` (what the libraries had to
-say); while it is trained also ``backup/``, from which an interrupted training goes on.
+say), ``compressed/`` (pruned, clustered and quantised forms, see ``pipeline.compression``); while it is trained also
+``backup/``, from which an interrupted training goes on.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ RECORD, WEIGHTS, SPLITS, HISTORY, PHOTOS, LOG = (
     "run.json", "weights.safetensors", "splits.csv", "history.csv", "photos.npz", "log.txt"
 )  # fmt: skip
 REPORT, EXPORT_REPORT, TEST_LOOKS = "report.html", "export.html", "test_looks.csv"
-BACKUP, SEARCH = "backup", "search"
+BACKUP, SEARCH, COMPRESSED = "backup", "search", "compressed"
 
 
 class StageRecord(Contract, frozen=True):
@@ -107,6 +109,9 @@ class RunRecord(Contract, frozen=True):
     test: TestScore
 
 
+_PHOTO_ARRAYS = ("calibration", "validation", "labels", "unknown")
+
+
 @dataclass(frozen=True, slots=True)
 class ExportPhotos:
     """Photos as the board would see them, kept for export.
@@ -115,11 +120,13 @@ class ExportPhotos:
         calibration: (n, height, width, 3) uint8 RGB, from train only.
         validation: (m, height, width, 3) uint8 RGB.
         labels: (m,) int64, of ``validation``.
+        unknown: (k, height, width, 3) uint8 RGB of no class, those that the unknown threshold is fitted on.
     """
 
     calibration: NDArray[np.uint8]
     validation: NDArray[np.uint8]
     labels: NDArray[np.int64]
+    unknown: NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +150,7 @@ class Run:
         path = self.folder / PHOTOS
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                return ExportPhotos(arrays["calibration"], arrays["validation"], arrays["labels"])
+                return ExportPhotos(*(arrays[name] for name in _PHOTO_ARRAYS))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as err:
             raise RunError(f"{path}: cannot be read ({err}); train again") from err
 
@@ -193,6 +200,8 @@ def begin_training(folder: Path) -> None:
         # Looks at the test split stay counted: with the same photos and seed it is the same split.
         for name in (HISTORY, REPORT, EXPORT_REPORT):
             (folder / name).unlink(missing_ok=True)
+        # Made of the weights that are about to be replaced.
+        shutil.rmtree(folder / COMPRESSED, ignore_errors=True)
 
 
 def discard_backup(folder: Path) -> None:
@@ -208,7 +217,7 @@ def save_record(folder: Path, record: RunRecord) -> Run:
 
 def save_photos(folder: Path, photos: ExportPhotos) -> None:
     """Write ``photos.npz``, uncompressed."""
-    np.savez(folder / PHOTOS, calibration=photos.calibration, validation=photos.validation, labels=photos.labels)
+    np.savez(folder / PHOTOS, **{name: getattr(photos, name) for name in _PHOTO_ARRAYS})
 
 
 def save_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -240,6 +249,7 @@ _OWN = {
     LOG,
     BACKUP,
     SEARCH,
+    COMPRESSED,
     REPORT,
     EXPORT_REPORT,
     TEST_LOOKS,

@@ -78,6 +78,17 @@ class Session:
         workers = Workers(index=self.workers.index)
         return replace(self, strategy=tf.distribute.get_strategy(), workers=workers)
 
+    def undistributed(self, model: tf_keras.Model) -> tf_keras.Model:
+        """A copy that can be converted and that this process can run by itself, or the model where it is such a one.
+
+        All workers have to call it.
+        """
+        if self.strategy.num_replicas_in_sync == 1:
+            return model
+        copy = tf_keras.models.clone_model(model)
+        copy.set_weights(model.get_weights())
+        return copy
+
     def agree(self, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
         """The mean over all processes: machines round differently, and weights must begin equal everywhere."""
         if self.workers.count == 1:

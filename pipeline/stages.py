@@ -138,8 +138,11 @@ class _Watch:
 
 
 def _batch_per_device(config: StageConfig, source: Source, session: Session) -> int:
-    together = min(config.batch, source.photos * session.workers.count)
-    return max(1, together // int(session.strategy.num_replicas_in_sync))
+    return max(1, _batch_of_all(config, source, session) // int(session.strategy.num_replicas_in_sync))
+
+
+def _batch_of_all(config: StageConfig, source: Source, session: Session) -> int:
+    return min(config.batch, source.photos * session.workers.count)
 
 
 def _rate(
@@ -150,20 +153,27 @@ def _rate(
     factors: Callable[[str], float],
     session: Session,
 ) -> float:
-    # Workers would have to agree on every step of the test.
-    if config.find_rate is None or session.workers.count > 1 or session.workers.devices > 1:
+    """At the peak: what a range test finds if one is wanted, of several workers the geometric mean of their finds.
+
+    Each tests by itself, on one device, with batches as large as those of all together.
+    """
+    if config.find_rate is None:
         return config.learning_rate
-    batch = _batch_per_device(config, source, session)
+    batch = _batch_of_all(config, source, session)
     batches = list(islice(source.dataset(batch, _FINDER_BATCHES, 0).as_numpy_iterator(), _FINDER_BATCHES))
     lowest, highest = config.learning_rate / 30, config.learning_rate * 300
     optimizer = LayerwiseAdamW(factors, lowest, weight_decay=config.weight_decay)
+    alone = session.undistributed(model)
     curve = find_learning_rate(
-        model, batches, loss, lowest=lowest, highest=highest, steps=_FINDER_STEPS, optimizer=optimizer
+        alone, batches, loss, lowest=lowest, highest=highest, steps=_FINDER_STEPS, optimizer=optimizer
     )
-    if curve.lowest_at is None:
-        return config.learning_rate
-    freedom = (config.learning_rate / _FINDER_FREEDOM, config.learning_rate * _FINDER_FREEDOM)
-    return float(np.clip(config.find_rate * curve.lowest_at, *freedom))
+    rate = config.learning_rate
+    if curve.lowest_at is not None:
+        rate = float(np.clip(config.find_rate * curve.lowest_at, rate / _FINDER_FREEDOM, rate * _FINDER_FREEDOM))
+    if session.workers.count == 1:
+        return rate
+    [logarithm] = session.agree([np.log([rate])])
+    return math.exp(logarithm[0])
 
 
 def quality(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> Quality:

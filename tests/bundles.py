@@ -77,17 +77,16 @@ def colour_manifest(
         file_name = f"{variant_name}.{'tflite' if kind is EngineKind.LITERT else 'onnx'}"
         with load_engine(kind, model, 1) as engine:
             arrays[variant_name] = np.stack([engine.run(pixels) for pixels in inputs])
-            variants.append(_variant(variant_name, kind, file_name, model, engine.input, engine.output))
+            variants.append(_variant(variant_name, kind, file_name, model, engine.input, engine.output, threshold))
         files[file_name] = model
     files["golden.npz"] = pack_arrays(arrays)
     manifest = Manifest(
-        schema=1,
+        schema=2,
         name=name,
         version="1.2.3",
         created="2025-01-02T03:04:05Z",
         classes=CLASSES,
         preprocess=SPEC,
-        decision=Decision(unknown_threshold=threshold),
         variants=tuple(variants),
         golden=Golden(file=file_entry("golden.npz", files["golden.npz"])),
         report=file_entry("report.html", files["report.html"]),
@@ -181,7 +180,7 @@ def command_refusal(path: Path, data: bytes) -> str:
 
 
 def _variant(
-    name: str, kind: EngineKind, file_name: str, model: bytes, taken: TensorSpec, given: TensorSpec
+    name: str, kind: EngineKind, file_name: str, model: bytes, taken: TensorSpec, given: TensorSpec, threshold: float
 ) -> Variant:
     measured = Measured(
         photos=6,
@@ -189,9 +188,12 @@ def _variant(
         accuracy_low=0.6,
         accuracy_high=1.0,
         drop_points=0.0,
+        worst_class_drop_points=0.0,
         agreement=1.0,
         worst_difference=0.0,
         mean_difference=0.0,
+        expected_calibration_error=0.0,
+        calibration_drift=0.0,
     )
     return Variant(
         name=name,
@@ -200,6 +202,7 @@ def _variant(
         file=file_entry(file_name, model),
         input=taken,
         output=given,
+        decision=Decision(unknown_threshold=threshold),
         measured=measured,
     )
 

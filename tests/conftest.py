@@ -64,11 +64,12 @@ def run_folder(drawn_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture(scope="session")
 def bundle_path(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle with every variant of that run. Not to be written to."""
+    from export.budget import Budget
     from export.build import ExportConfig, export_run
 
     path = tmp_path_factory.mktemp("bundles") / "signs.egb"
     # Few validation photos: one answer more or less is three points, and these tests are not about accuracy.
-    export_run(ExportConfig(run_folder, path, max_drop_points=15.0))
+    export_run(ExportConfig(run_folder, path, budget=Budget(15.0, 50.0)))
     return path
 
 

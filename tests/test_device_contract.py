@@ -48,7 +48,7 @@ def test_a_person_can_read_the_manifest(manifest: Manifest) -> None:
         (lambda tree: tree.update(colour="red"), "colour"),
         (lambda tree: tree["preprocess"].update(gamma=2), "gamma"),
         (lambda tree: tree["variants"][0]["file"].update(url="http://x"), "url"),
-        (lambda tree: tree.pop("decision"), "decision"),
+        (lambda tree: tree["variants"][0].pop("decision"), "decision"),
         (lambda tree: tree["golden"].pop("file"), "file"),
         (lambda tree: tree.update(classes="red"), "$.classes"),
         (lambda tree: tree.update(classes=["red", ""]), "$.classes"),
@@ -59,8 +59,11 @@ def test_a_person_can_read_the_manifest(manifest: Manifest) -> None:
         (lambda tree: tree["preprocess"].update(height=16.0), "$.preprocess.height"),
         (lambda tree: tree["preprocess"].update(fit="zoom"), "$.preprocess.fit"),
         (lambda tree: tree["preprocess"].update(fill=[0, 0, 256]), "$.preprocess.fill"),
-        (lambda tree: tree["decision"].update(temperature=0), "$.decision.temperature"),
-        (lambda tree: tree["decision"].update(unknown_threshold=1.01), "$.decision.unknown_threshold"),
+        (lambda tree: tree["variants"][0]["decision"].update(temperature=0), "$.variants[0].decision.temperature"),
+        (
+            lambda tree: tree["variants"][0]["decision"].update(unknown_threshold=1.01),
+            "$.variants[0].decision.unknown_threshold",
+        ),
         (lambda tree: tree["variants"][0].update(engine="tensorrt"), "$.variants[0].engine"),
         (lambda tree: tree["variants"][0]["file"].update(sha256="A" * 64), "$.variants[0].file.sha256"),
         (lambda tree: tree["variants"][0]["file"].update(sha256=""), "$.variants[0].file.sha256"),
@@ -95,9 +98,9 @@ def test_parts_that_contradict_one_another_are_refused(
 
 def test_a_newer_manifest_says_update_and_an_older_one_says_export(refusal: Callable[..., str]) -> None:
     def newer(tree: dict[str, Any]) -> None:
-        tree.update(schema=2, a_field_of_the_future=True)
+        tree.update(schema=3, a_field_of_the_future=True)
 
-    assert refusal(newer) == ("manifest.json has schema 2, this edgegraft reads 1; update edgegraft on this machine")
+    assert refusal(newer) == ("manifest.json has schema 3, this edgegraft reads 2; update edgegraft on this machine")
     assert refusal(lambda tree: tree.update(schema=0)).endswith("export the bundle again")
 
 
@@ -109,10 +112,10 @@ def test_a_newer_manifest_says_update_and_an_older_one_says_export(refusal: Call
         b"null",
         b"[1, 2]",
         b'{"schema": "1"}',
-        b'{"schema": 1}',
-        b'{"schema": 1, "name": "\xff\xfe"}',
-        b'{"schema": 1, "name": ' + b"[" * 100_000,
-        b'{"schema": 1, "name": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"schema": 2}',
+        b'{"schema": 2, "name": "\xff\xfe"}',
+        b'{"schema": 2, "name": ' + b"[" * 100_000,
+        b'{"schema": 2, "name": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     ],
     ids=["empty", "binary", "null", "list", "text as schema", "only a schema", "not utf-8", "cut", "deep"],
 )

@@ -16,18 +16,22 @@ import numpy as np
 import onnx
 import pytest
 from ai_edge_litert.interpreter import Interpreter
+from numpy.typing import NDArray
 
 from device.bundle import Bundle, open_bundle
-from device.contract import EngineKind, Measured, Variant
+from device.contract import Decision, EngineKind, Variant
 from device.engines import open_engine, prove
 from device.preprocess import preprocess_bytes
+from device.tryout import Tryout
+from export.budget import Budget
 from export.build import ExportConfig, export_run
 from export.errors import ParityError
-from export.parity import Outcome, Proof
-from export.recipe import Recipe, targets
+from export.gate import Check, Outcome
+from export.parity import Proof, Reference
+from export.recipe import DEFAULT_FORMS, Form, Recipe, targets
 from export.report import render_report
-from pipeline.metrics import Scores, score
-from pipeline.run import Run, open_run
+from pipeline.metrics import score
+from pipeline.run import ExportPhotos, Run, open_run
 
 NAMES = ("tflite-static-int8", "tflite-float32", "onnx-static-int8", "onnx-float32")
 
@@ -51,7 +55,7 @@ def test_the_bundle_says_what_the_run_said(bundle: Bundle, run: Run) -> None:
     manifest, record = bundle.manifest, run.record
     assert manifest.classes == record.classes
     assert manifest.preprocess == record.preprocess
-    assert manifest.decision == record.decision
+    assert manifest.training
     assert manifest.training.split == record.split
     assert manifest.training.test_accuracy == record.test.accuracy
     assert (manifest.name, manifest.version) == ("signs", "1.0.0")
@@ -156,11 +160,12 @@ def test_the_int8_onnx_file_is_quantised_and_the_float_one_is_not(bundle: Bundle
 
 
 def test_calibration_photos_come_from_train_and_from_nowhere_else(run: Run, drawn_photos: Path) -> None:
-    split_of = {}
+    split_of, marked = {}, 0
     with (run.folder / "splits.csv").open(newline="") as stream:
         for row in csv.DictReader(stream):
             pixels = preprocess_bytes((drawn_photos / row["file"]).read_bytes(), run.record.preprocess)
             split_of[hashlib.sha256(pixels.tobytes()).hexdigest()] = row["split"]
+            marked += row["calibration"] == "yes"
     photos = run.photos()
     digests = {
         name: [hashlib.sha256(pixels.tobytes()).hexdigest() for pixels in getattr(photos, name)]
@@ -168,7 +173,7 @@ def test_calibration_photos_come_from_train_and_from_nowhere_else(run: Run, draw
     }
     assert {split_of[digest] for digest in digests["calibration"]} == {"train"}
     assert {split_of[digest] for digest in digests["validation"]} == {"validation"}
-    assert len(digests["calibration"]) == min(200, run.record.photos.train)
+    assert len(digests["calibration"]) == marked == min(200, run.record.photos.train)
     assert len(digests["validation"]) == run.record.photos.validation
 
 
@@ -178,7 +183,7 @@ def test_nothing_is_bundled_when_nothing_passes(run: Run, tmp_path: Path) -> Non
     (folder / "export.html").unlink(missing_ok=True)
     of_training = (folder / "report.html").read_bytes()
     with pytest.raises(ParityError) as caught:
-        export_run(ExportConfig(folder, tmp_path / "strict.egb", (Recipe.FLOAT32,), max_drop_points=-100.0))
+        export_run(ExportConfig(folder, tmp_path / "strict.egb", (Form(Recipe.FLOAT32),), Budget(-100.0)))
     message = str(caught.value)
     assert "no variant passed, no bundle was written" in message
     assert re.search(r"tflite-float32: accuracy drops by 0\.00 points, --max-drop allows -100\.00", message)
@@ -194,7 +199,7 @@ def test_nothing_is_bundled_when_nothing_passes(run: Run, tmp_path: Path) -> Non
 
 def test_only_the_recipes_asked_for_are_made(run: Run, tmp_path: Path) -> None:
     result = export_run(
-        ExportConfig(run.folder, tmp_path / "deep" / "My Signs (2).egb", (Recipe.FLOAT32,), version="2.3.4")
+        ExportConfig(run.folder, tmp_path / "deep" / "My Signs (2).egb", (Form(Recipe.FLOAT32),), version="2.3.4")
     )
     assert [outcome.target.name for outcome in result.outcomes] == ["tflite-float32", "onnx-float32"]
     with open_bundle(result.bundle) as bundle:
@@ -207,7 +212,7 @@ def test_the_report_in_the_bundle_lists_every_variant_and_class(bundle: Bundle) 
     for name in (*NAMES, *bundle.manifest.classes):
         assert name in page
     assert "http://" not in page.replace("http://www.w3.org", "")
-    assert "src=" not in page
+    assert not re.findall(r'src="(?!data:)', page)
 
 
 def test_the_report_escapes_names_that_come_from_folders(run: Run, bundle: Bundle) -> None:
@@ -220,7 +225,10 @@ def test_the_report_escapes_names_that_come_from_folders(run: Run, bundle: Bundl
         data="<i>photos</i>",
         left_out={"<u>y</u>.jpg": "<s>z</s>"},
     )
-    page = render_report(record, _float_score(count, classes), _outcomes(bundle.manifest.variants), 1.0).decode()
+    answers, labels = np.eye(count, dtype=np.float32), np.arange(count)
+    photos = ExportPhotos(*(np.zeros((count, 8, 8, 3), np.uint8),) * 2, labels, np.zeros((0, 8, 8, 3), np.uint8))
+    reference = Reference(answers, Decision(), labels, classes)
+    page = render_report(record, photos, reference, _outcomes(bundle.manifest.variants, answers), Budget()).decode()
     for tag in (evil, "<i>photos</i>", "<u>y</u>", "<s>z</s>", "<em>why</em>"):
         assert tag not in page
     assert "&lt;b&gt;x&lt;/b&gt;" in page
@@ -228,20 +236,17 @@ def test_the_report_escapes_names_that_come_from_folders(run: Run, bundle: Bundl
         assert name in page
 
 
-def _float_score(count: int, classes: tuple[str, ...]) -> Scores:
-    return score(np.eye(count, dtype=np.float32), np.arange(count), classes)
-
-
-def _outcomes(variants: tuple[Variant, ...]) -> list[Outcome]:
-    """One of each kind: included, too far off, and not to be made."""
-    made = targets(tuple(Recipe))
-    measured: Measured = variants[0].measured
-    proof = Proof(measured, np.empty((0, 0), np.float32), variants[0].input, variants[0].output)
-    included = Outcome(made[0], b"model", proof, included=True, reason="")
+def _outcomes(variants: tuple[Variant, ...], answers: NDArray[np.float32]) -> list[Outcome]:
+    """One of each kind: included, too far off, and not to be made. The first gives other answers than the model."""
+    made, first = targets(DEFAULT_FORMS), variants[0]
+    proof = Proof(first.measured, Decision(), np.roll(answers, 1, axis=1), first.input, first.output)
+    tried = Tryout(answers, 1.5, 60.0)
+    included = Outcome(made[0], b"model", 5, proof, tried, (Check("drop_points", 0.0, 1.0, True, ""),))
+    too_far = Check("drop_points", 2.0, 1.0, False, "<em>why</em>")
     return [
         included,
-        replace(included, target=made[1], included=False, reason="<em>why</em>"),
-        *(Outcome(target, b"", None, included=False, reason="not to be made") for target in made[2:]),
+        replace(included, target=made[1], checks=(too_far,), warnings=("<em>why</em>",)),
+        *(Outcome(target, failure="not to be made") for target in made[2:]),
     ]
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from export.parity import choose_golden, measure
+from device.contract import Decision, Measured
+from export.parity import Reference, choose_golden, measure
 from pipeline.metrics import wilson_interval
 
 CLASSES = ("a", "b", "c")
@@ -20,8 +21,12 @@ REFERENCE = _answers((0.8, 0.1, 0.1), (0.2, 0.7, 0.1), (0.1, 0.3, 0.6), (0.5, 0.
 LABELS = np.array([0, 1, 2, 0], np.int64)
 
 
+def _measure(answers: NDArray[np.float32], reference: NDArray[np.float32] = REFERENCE) -> Measured:
+    return measure(answers, Decision(), Reference(reference, Decision(), LABELS, CLASSES))
+
+
 def test_the_same_answers() -> None:
-    measured = measure(REFERENCE, LABELS, REFERENCE, CLASSES)
+    measured = _measure(REFERENCE)
     assert (measured.photos, measured.accuracy, measured.drop_points, measured.agreement) == (4, 1.0, 0.0, 1.0)
     assert (measured.worst_difference, measured.mean_difference) == (0.0, 0.0)
     assert (measured.accuracy_low, measured.accuracy_high) == wilson_interval(4, 4)
@@ -30,16 +35,17 @@ def test_the_same_answers() -> None:
 def test_one_wrong_answer_of_four_drops_25_points() -> None:
     answers = REFERENCE.copy()
     answers[1] = (0.6, 0.3, 0.1)
-    measured = measure(answers, LABELS, REFERENCE, CLASSES)
+    measured = _measure(answers)
     assert measured.accuracy == 0.75
     assert measured.drop_points == pytest.approx(25.0)
+    assert measured.worst_class_drop_points == pytest.approx(100.0)
     assert measured.agreement == 0.75
     assert measured.worst_difference == pytest.approx(0.4)
     assert measured.mean_difference == pytest.approx((0.4 + 0.4) / 12)
 
 
 def test_a_variant_that_is_right_where_the_float_model_is_wrong_gains_and_disagrees() -> None:
-    measured = measure(REFERENCE, LABELS, _answers(*REFERENCE[:3], (0.1, 0.8, 0.1)), CLASSES)
+    measured = _measure(REFERENCE, _answers(*REFERENCE[:3], (0.1, 0.8, 0.1)))
     assert measured.drop_points == pytest.approx(-25.0)
     assert measured.agreement == 0.75
 
@@ -47,7 +53,7 @@ def test_a_variant_that_is_right_where_the_float_model_is_wrong_gains_and_disagr
 def test_equal_accuracy_does_not_hide_disagreement() -> None:
     answers, reference = REFERENCE.copy(), REFERENCE.copy()
     answers[0], reference[1] = (0.1, 0.8, 0.1), (0.9, 0.05, 0.05)
-    measured = measure(answers, LABELS, reference, CLASSES)
+    measured = _measure(answers, reference)
     assert measured.drop_points == 0.0
     assert measured.agreement == 0.5
 

@@ -1,4 +1,4 @@
-"""Recipes and targets: names that decode, and the order of preference."""
+"""Recipes, forms and targets: names that decode, and the order of preference."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import pytest
 
 from device.contract import EngineKind
 from export.errors import ExportError
-from export.recipe import Recipe, Target, parse_recipes, targets
+from export.recipe import DEFAULT_FORMS, Activations, Form, Recipe, Target, Weights, parse_forms, targets
+from pipeline.compression.config import parse
 
 
-def test_every_recipe_is_made_for_both_engines_small_and_fast_first() -> None:
-    assert [target.name for target in targets(tuple(Recipe))] == [
+def test_the_default_is_made_for_both_engines_small_and_fast_first() -> None:
+    assert [target.name for target in targets(DEFAULT_FORMS)] == [
         "tflite-static-int8",
         "tflite-float32",
         "onnx-static-int8",
@@ -19,30 +20,54 @@ def test_every_recipe_is_made_for_both_engines_small_and_fast_first() -> None:
 
 
 def test_the_order_in_which_recipes_are_asked_for_does_not_matter() -> None:
-    assert targets((Recipe.FLOAT32, Recipe.STATIC_INT8)) == targets((Recipe.STATIC_INT8, Recipe.FLOAT32))
+    assert targets(DEFAULT_FORMS) == targets(DEFAULT_FORMS[::-1])
 
 
-def test_one_recipe() -> None:
-    assert targets((Recipe.FLOAT32,)) == (
-        Target(EngineKind.LITERT, Recipe.FLOAT32),
-        Target(EngineKind.ONNX, Recipe.FLOAT32),
-    )
+def test_a_recipe_is_made_for_the_engines_that_can_take_it() -> None:
+    assert targets([Form(Recipe.INT16X8)]) == (Target(EngineKind.LITERT, Form(Recipe.INT16X8)),)
+    assert targets([Form(Recipe.STATIC_INT8_ENTROPY)]) == (Target(EngineKind.ONNX, Form(Recipe.STATIC_INT8_ENTROPY)),)
+    assert {target.engine for target in targets([Form(Recipe.FLOAT16)])} == set(EngineKind)
+
+
+def test_every_recipes_name_decodes() -> None:
+    for recipe in Recipe:
+        assert ("int8" in recipe.text or "x8" in recipe.text) == recipe.rounds_weights
+        assert ("per_tensor" in recipe.text) == (recipe.weights is Weights.INT8_PER_TENSOR)
+        assert recipe.text.startswith("dynamic") == (recipe.activations is Activations.DYNAMIC_INT8)
+        assert parse_forms(recipe.text) == (Form(recipe),)
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("float32", (Recipe.FLOAT32,)),
-        ("static_int8,float32", (Recipe.STATIC_INT8, Recipe.FLOAT32)),
-        (" float32 , static_int8,", (Recipe.FLOAT32, Recipe.STATIC_INT8)),
-        ("float32,float32", (Recipe.FLOAT32,)),
+        ("static_int8,float32", ["static_int8", "float32"]),
+        (" float32 , static_int8,", ["float32", "static_int8"]),
+        ("float32,float32", ["float32"]),
+        ("qat_int8,pruned50_int8", ["qat_int8", "pruned50_int8"]),
+        ("pruned2of4_static_int8", ["pruned2of4_int8"]),
+        ("clustered16_float32,pruned50_clustered16_qat_int8", ["clustered16_float32", "pruned50_clustered16_qat_int8"]),
     ],
 )
-def test_recipes_are_read_from_the_command_line(text: str, expected: tuple[Recipe, ...]) -> None:
-    assert parse_recipes(text) == expected
+def test_recipes_are_read_from_the_command_line(text: str, expected: list[str]) -> None:
+    assert [form.text for form in parse_forms(text)] == expected
 
 
-@pytest.mark.parametrize(("text", "named"), [("int4", "int4"), ("float32,int4,fp8", "int4, fp8"), (",", "nothing")])
-def test_an_unknown_recipe_lists_the_known(text: str, named: str) -> None:
-    with pytest.raises(ExportError, match=rf"{named} is none; there are float32, static_int8"):
-        parse_recipes(text)
+def test_training_before_a_recipe_is_part_of_the_variants_name() -> None:
+    [form] = parse_forms("pruned50_int8")
+    assert form == Form(Recipe.STATIC_INT8, parse("pruned50"))
+    assert [target.name for target in targets([form])] == ["tflite-pruned50-int8", "onnx-pruned50-int8"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("int4", "recipes 'int4': unknown; there are float32, float16"),
+        (",", "nothing is none"),
+        ("pruned99_int8", "pruned10 to pruned95"),
+        ("qat_float16", "name it qat_int8"),
+    ],
+)
+def test_an_unknown_recipe_lists_the_known(text: str, message: str) -> None:
+    with pytest.raises(ExportError) as caught:
+        parse_forms(text)
+    assert message in str(caught.value)

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -18,7 +17,6 @@ from numpy.typing import NDArray
 
 from device.contract import Decision, PreprocessSpec, SplitRule
 from pipeline.calibrate import measure_unknown
-from pipeline.errors import RunError
 from pipeline.metrics import score
 from pipeline.report import (
     Absent,
@@ -26,7 +24,6 @@ from pipeline.report import (
     ReportInputs,
     choose_examples,
     describe_environment,
-    read_history,
     render_report,
 )
 from pipeline.report.charts import accuracy_chart, loss_chart, nice_ticks, reliability_bars
@@ -136,7 +133,6 @@ def _full(classes: tuple[str, ...] = ("daisy", "rose", "tulip")) -> ReportInputs
         history=(*history, EpochPoint("fine-tune", 1, 0.4, None, 0.3, 0.7)),
         examples=examples,
         robustness=table,
-        peak_rss_mb=1234.4,
         environment=describe_environment(),
     )
 
@@ -205,7 +201,6 @@ def test_what_was_not_measured_says_why() -> None:
     assert "Photos worth a look Not shown: the budget fast leaves it out." in words
     assert "photos of no class called unknown none to count" in words
     assert "in a folder named _unknown beside them" in words
-    assert "of memory" not in words
 
 
 def test_the_rest_of_the_full_page() -> None:
@@ -272,15 +267,6 @@ def test_without_mistakes_the_page_says_so() -> None:
     words = Page(render_report(replace(_bare(("a", "b")), examples=examples))).words()
     assert "No test photo was answered wrongly." in words
     assert "Grad-CAM" not in words
-
-
-def test_history_is_read_by_its_column_names(tmp_path: Path) -> None:
-    path = tmp_path / "history.csv"
-    path.write_text("stage,epoch,learning_rate,train_loss,validation_loss,validation_accuracy\nhead,1,0.1,2.5,,0.5\n")
-    assert read_history(path) == (EpochPoint("head", 1, 2.5, None, None, 0.5),)
-    path.write_text("epoch\n1\n")
-    with pytest.raises(RunError, match=r"history\.csv: missing or damaged"):
-        read_history(path)
 
 
 def test_a_loss_that_was_no_number_leaves_a_gap_and_one_far_off_does_not_flatten_the_rest() -> None:

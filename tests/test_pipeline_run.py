@@ -207,7 +207,7 @@ def test_missing_parents_are_made(tmp_path: Path) -> None:
 def _photos() -> ExportPhotos:
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (9, 8, 8, 3), np.uint8)
-    return ExportPhotos(pixels[:5], pixels[5:], np.array([0, 1, 0, 1], np.int64))
+    return ExportPhotos(pixels[:5], pixels[5:], np.array([0, 1, 0, 1], np.int64), pixels[:2])
 
 
 def test_photos_are_read_as_they_were_saved(finished: Path) -> None:

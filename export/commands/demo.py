@@ -60,16 +60,16 @@ def result_text(result: DemoResult) -> str:
     from device.console import table
 
     test, scene, bundle = result.run.record.test, result.scene, result.exported.bundle
-    measured = {outcome.target.name: outcome.measured for outcome in result.exported.outcomes}
+    proofs = {outcome.target.name: outcome.proof for outcome in result.exported.outcomes}
     rows = []
     for timed in result.bench.results:
-        proof, latency = measured[timed.variant], timed.latency_ms
+        proof, latency = proofs[timed.variant], timed.latency_ms
         rows.append(
             (
                 timed.variant,
                 f"{timed.size_bytes / 1e6:.1f}",
                 f"{latency.p50:.1f}" if latency else "-",
-                f"{proof.drop_points:+.2f}" if proof else "-",
+                f"{proof.measured.drop_points:+.2f}" if proof else "-",
             )
         )
     lines = [

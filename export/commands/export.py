@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from device.errors import UsageError
-from export.recipe import DEFAULT_MAX_DROP_POINTS
+from export.budget import DEFAULT_MAX_CLASS_DROP_POINTS, DEFAULT_MAX_DROP_POINTS, Budget
 
 if TYPE_CHECKING:
     from export.build import ExportResult
-    from export.parity import Outcome
+    from export.gate import Outcome
 
 SUMMARY = "turn a run into TFLite and ONNX, prove each against the float model, and bundle what passed"
 
@@ -20,13 +21,29 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """See ``device.cli.Command``."""
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder that 'edgegraft train' wrote")
     parser.add_argument("--out", type=Path, required=True, metavar="B.egb", help="the bundle to write")
-    parser.add_argument("--recipes", metavar="R,...", help="float32, static_int8; by default all")
+    parser.add_argument(
+        "--recipes",
+        metavar="R,...",
+        help="of float32, float16, dynamic_int8, int16x8, static_int8, static_int8_per_tensor, static_int8_entropy, "
+        "static_int8_percentile, mixed_int8, and with training before them qat_int8, pruned50_int8, pruned2of4_int8, "
+        "clustered16_int8 and their like (float32,static_int8)",
+    )
     parser.add_argument(
         "--max-drop",
         type=float,
         default=DEFAULT_MAX_DROP_POINTS,
         metavar="POINTS",
         help="accuracy a variant may lose, in points (1.0)",
+    )
+    parser.add_argument(
+        "--max-class-drop",
+        type=float,
+        default=DEFAULT_MAX_CLASS_DROP_POINTS,
+        metavar="POINTS",
+        help="share of right answers that any class may lose, in points; an average can hide a lost class (10.0)",
+    )
+    parser.add_argument(
+        "--data", type=Path, metavar="DATA", help="the photos, where they have moved and a recipe trains on them again"
     )
     parser.add_argument("--version", default="1.0.0", metavar="X.Y.Z", help="of the bundle (1.0.0)")
 
@@ -38,11 +55,12 @@ def run(args: argparse.Namespace) -> int:
 
     from device.console import emit_json
     from export.build import ExportConfig, export_run
-    from export.recipe import Recipe, parse_recipes
+    from export.recipe import DEFAULT_FORMS, parse_forms
     from pipeline.display import Terminal
 
-    recipes = parse_recipes(args.recipes) if args.recipes else tuple(Recipe)
-    config = ExportConfig(args.run, args.out, recipes, args.max_drop, _version(args.version))
+    forms = parse_forms(args.recipes) if args.recipes else DEFAULT_FORMS
+    budget = Budget(args.max_drop, args.max_class_drop)
+    config = ExportConfig(args.run, args.out, forms, budget, _version(args.version), args.data)
     result = export_run(config, Terminal())
     if args.json:
         emit_json(result_json(result))
@@ -71,7 +89,9 @@ def result_text(result: ExportResult) -> str:
     """The result for a terminal."""
     from device.console import table
 
-    header = ("variant", "size MB", "accuracy", "drop points", "agreement", "worst diff.", "in the bundle")
+    header = (
+        "variant", "size MB", "zipped MB", "accuracy", "drop points", "worst class", "agreement", "ms here", "included"
+    )  # fmt: skip
     rows = [_row(outcome) for outcome in result.outcomes]
     score = result.float_score
     lines = [
@@ -80,6 +100,7 @@ def result_text(result: ExportResult) -> str:
     ]
     lines.append(table(header, rows))
     lines += [f"{outcome.target.name}: {outcome.reason}" for outcome in result.outcomes if outcome.reason]
+    lines += [f"{outcome.target.name}: {warning}" for outcome in result.outcomes for warning in outcome.warnings]
     lines += ["", f"bundle: {result.bundle}", f"report: {result.report}"]
     lines += [
         "",
@@ -90,35 +111,48 @@ def result_text(result: ExportResult) -> str:
 
 
 def _variant_json(outcome: Outcome) -> dict[str, Any]:
-    measured = outcome.measured
+    measured = outcome.proof.measured if outcome.proof else None
     return {
         "name": outcome.target.name,
         "engine": outcome.target.engine.value,
-        "recipe": outcome.target.recipe.value,
+        "recipe": outcome.target.form.text,
         "size_bytes": len(outcome.model),
+        "zipped_bytes": outcome.zipped_bytes,
         "accuracy": measured.accuracy if measured else None,
         "low": measured.accuracy_low if measured else None,
         "high": measured.accuracy_high if measured else None,
         "drop_points": measured.drop_points if measured else None,
+        "worst_class_drop_points": measured.worst_class_drop_points if measured else None,
         "agreement": measured.agreement if measured else None,
         "worst_difference": measured.worst_difference if measured else None,
         "mean_difference": measured.mean_difference if measured else None,
+        "expected_calibration_error": measured.expected_calibration_error if measured else None,
+        "temperature": outcome.proof.decision.temperature if outcome.proof else None,
+        "unknown_threshold": outcome.proof.decision.unknown_threshold if outcome.proof else None,
+        "latency_ms": outcome.tryout.latency_ms if outcome.tryout else None,
+        "rss_mb": outcome.tryout.rss_mb if outcome.tryout else None,
+        "layers_in_float": list(outcome.mixed.in_float) if outcome.mixed else [],
+        "checks": [asdict(check) for check in outcome.checks],
+        "warnings": list(outcome.warnings),
         "included": outcome.included,
         "reason": outcome.reason,
     }
 
 
 def _row(outcome: Outcome) -> tuple[str, ...]:
-    measured, included = outcome.measured, "yes" if outcome.included else "no"
-    if measured is None:
-        return (outcome.target.name, "-", "-", "-", "-", "-", included)
+    included = "yes" if outcome.included else "no"
+    if outcome.proof is None or outcome.tryout is None:
+        return (outcome.target.name, "-", "-", "-", "-", "-", "-", "-", included)
+    measured = outcome.proof.measured
     return (
         outcome.target.name,
         f"{len(outcome.model) / 1e6:.1f}",
+        f"{outcome.zipped_bytes / 1e6:.1f}",
         f"{measured.accuracy:.1%}",
         f"{measured.drop_points:+.2f}",
+        f"{measured.worst_class_drop_points:+.1f}",
         f"{measured.agreement:.1%}",
-        f"{measured.worst_difference:.3f}",
+        f"{outcome.tryout.latency_ms:.1f}",
         included,
     )
 

@@ -1,6 +1,6 @@
 """The training report: one HTML page that needs nothing else.
 
-inputs.py      what goes in, frozen; read_history
+inputs.py      what goes in, frozen
 examples.py    which photos are worth seeing
 environment.py what machine and which versions
 charts.py      figures to coordinates
@@ -9,7 +9,7 @@ render.py      all of it into report.html (style.html, charts.html)
 
 from pipeline.report.environment import describe_environment
 from pipeline.report.examples import choose_examples
-from pipeline.report.inputs import Absent, EpochPoint, Example, Examples, ReportInputs, read_history
+from pipeline.report.inputs import Absent, EpochPoint, Example, Examples, ReportInputs
 from pipeline.report.render import render_report
 
 __all__ = [
@@ -20,6 +20,5 @@ __all__ = [
     "ReportInputs",
     "choose_examples",
     "describe_environment",
-    "read_history",
     "render_report",
 ]

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.calibrate import UnknownReport
-from pipeline.errors import RunError
 from pipeline.metrics import Scores
 from pipeline.robustness import RobustnessTable
 from pipeline.run import RunRecord
@@ -76,7 +73,6 @@ class ReportInputs:
         looks: how often the test split has been looked at, this time included.
         history: every epoch in order.
         examples, robustness: or why not.
-        peak_rss_mb: most memory that the training held, in 10^6 bytes; None where unknown.
         environment: by name, see ``describe_environment``.
     """
 
@@ -88,32 +84,4 @@ class ReportInputs:
     history: tuple[EpochPoint, ...] = ()
     examples: Examples | Absent = Absent("they were not kept")
     robustness: RobustnessTable | Absent = Absent("it was not measured")
-    peak_rss_mb: float | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
-
-
-def read_history(path: Path) -> tuple[EpochPoint, ...]:
-    """Read a Run's ``history.csv``; columns that it lacks are None.
-
-    Raises:
-        RunError: missing or damaged.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            return tuple(_point(row) for row in csv.DictReader(stream))
-    except (OSError, csv.Error, KeyError, ValueError) as err:
-        raise RunError(f"{path}: missing or damaged ({err}); train again") from err
-
-
-def _point(row: dict[str, str]) -> EpochPoint:
-    def number(column: str) -> float | None:
-        return float(row[column]) if row.get(column) else None
-
-    return EpochPoint(
-        stage=row["stage"],
-        epoch=int(row["epoch"]),
-        train_loss=number("train_loss"),
-        train_accuracy=number("train_accuracy"),
-        validation_loss=number("validation_loss"),
-        validation_accuracy=number("validation_accuracy"),
-    )

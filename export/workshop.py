@@ -1,0 +1,178 @@
+"""Where variants are made, proved and judged, one after the other. Imports TensorFlow."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib.metadata import version
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device.contract import EngineKind
+from device.errors import EngineError
+from device.tryout import try_model
+from export.budget import Budget
+from export.errors import ExportError
+from export.gate import Outcome, judge
+from export.metadata.description import Description
+from export.metadata.onnx import describe_onnx
+from export.metadata.tflite import describe_tflite
+from export.mixed import LayerQuantizer, Mixed, search_mixed
+from export.onnx import convert_onnx, onnx_layers
+from export.operators import list_operators
+from export.parity import Proof, Reference, choose_golden, prove_variant
+from export.recipe import Form, Recipe, Target
+from export.source import Source, make_source
+from export.tflite import convert_tflite, tflite_layers
+from pipeline.compression.config import Plan
+from pipeline.compression.load import load_compressed
+from pipeline.display import Display, counted
+from pipeline.run import ExportPhotos, Run
+from pipeline.trained import TrainedClassifier, load_trained
+
+_GOLDEN_COUNT = 8
+# Two halves of the calibration photos should give one and the same model.
+_LEAST_AGREEMENT_OF_HALVES = 0.97
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """What the bundle will be called, for the files say it too."""
+
+    name: str
+    version: str
+
+
+# No slots: what is used again is kept.
+@dataclass(frozen=True)
+class Workshop:
+    """Makes variants of one run.
+
+    Attributes:
+        run: finished.
+        photos: of it.
+        budget: what a variant may lose.
+        naming: of the bundle.
+        display: is told how it goes.
+    """
+
+    run: Run
+    photos: ExportPhotos
+    budget: Budget
+    naming: Naming
+    display: Display
+
+    @cached_property
+    def reference(self) -> Reference:
+        """The float model's answers to the validation photos."""
+        record = self.run.record
+        probabilities = self._trained.predict(self.photos.validation)
+        return Reference(probabilities, record.decision, self.photos.labels, record.classes)
+
+    @cached_property
+    def golden(self) -> list[int]:
+        """Indices among the validation photos."""
+        return choose_golden(self.photos.labels, self.reference.probabilities, _GOLDEN_COUNT)
+
+    def make(self, target: Target) -> Outcome:
+        """Convert, prove and judge one variant; what goes wrong is in the outcome."""
+        steps = len(self.photos.labels) + (len(self.photos.calibration) if target.recipe.needs_calibration else 0)
+        self.display.begin(target.name, steps, "photo")
+        try:
+            outcome = self._make(target)
+        except (ExportError, EngineError) as err:
+            outcome = Outcome(target, failure=str(err))
+        self.display.end(_sentence(outcome))
+        return outcome
+
+    def warn_of_calibration(self, outcome: Outcome) -> Outcome:
+        """Calibrate on other photos of the train split; where that gives another model, the outcome says so."""
+        if outcome.proof is None:
+            return outcome
+        other = make_source(self._trained, self.photos.calibration[1::2])
+        model = _convert(outcome.target, other)
+        proof = prove_variant(outcome.target, model, self.photos, self.reference)
+        agreement = float((proof.probabilities.argmax(axis=1) == outcome.proof.probabilities.argmax(axis=1)).mean())
+        if agreement >= _LEAST_AGREEMENT_OF_HALVES:
+            return outcome
+        warning = (
+            f"calibrated on other train photos it answers alike on {agreement:.1%} only: the calibration photos do not "
+            f"stand for what the model sees; add photos, or use a recipe that needs none"
+        )
+        return replace(outcome, warnings=(*outcome.warnings, warning))
+
+    def _make(self, target: Target) -> Outcome:
+        mixed = None
+        if target.recipe is Recipe.MIXED_INT8:
+            mixed = self._search(target)
+            model = mixed.model
+        else:
+            model = _convert(target, self._source(target.form))
+        proof = self._prove(target, model)
+        described = self._describe(target, model, proof)
+        inputs = self.photos.validation[self.golden]
+        tried = try_model(target.engine, described, inputs)
+        checks = judge(proof, self.reference, self.budget, list_operators(target, described), tried, self.golden)
+        return Outcome(target, described, len(zlib.compress(described, 9)), proof, tried, checks, mixed)
+
+    def _search(self, target: Target) -> Mixed:
+        source = self._source(target.form)
+        layers: LayerQuantizer = tflite_layers(source) if target.engine is EngineKind.LITERT else onnx_layers(source)
+        return search_mixed(layers, lambda model: self._holds(target, model))
+
+    def _holds(self, target: Target, model: bytes) -> bool:
+        measured = prove_variant(target, model, self.photos, self.reference).measured
+        return (
+            measured.drop_points <= self.budget.max_drop_points
+            and measured.worst_class_drop_points <= self.budget.max_class_drop_points
+        )
+
+    def _prove(self, target: Target, model: bytes) -> Proof:
+        pictures = counted(self.photos.validation, self.display, "proving")
+        return prove_variant(target, model, self.photos, self.reference, pictures)
+
+    def _describe(self, target: Target, model: bytes, proof: Proof) -> bytes:
+        describe = describe_tflite if target.engine is EngineKind.LITERT else describe_onnx
+        record = self.run.record
+        description = Description(
+            name=self.naming.name,
+            version=self.naming.version,
+            backbone=record.backbone,
+            recipe=target.form.text,
+            classes=record.classes,
+            preprocess=record.preprocess,
+            decision=proof.decision,
+            edgegraft_version=version("edgegraft"),
+        )
+        return describe(model, description)
+
+    @cached_property
+    def _trained(self) -> TrainedClassifier:
+        return load_trained(self.run)
+
+    def _source(self, form: Form) -> Source:
+        if form.plan not in self._sources:
+            trained = self._trained if form.plan is None else load_compressed(self.run, form.plan)
+            self._sources[form.plan] = make_source(trained, self.photos.calibration, self._on_photo)
+        return self._sources[form.plan]
+
+    @cached_property
+    def _sources(self) -> dict[Plan | None, Source]:
+        return {}
+
+    def _on_photo(self, pixels: NDArray[np.uint8]) -> None:
+        self.display.advance(1, "calibrating")
+
+
+def _convert(target: Target, source: Source) -> bytes:
+    convert = convert_tflite if target.engine is EngineKind.LITERT else convert_onnx
+    return convert(source, target.recipe)
+
+
+def _sentence(outcome: Outcome) -> str:
+    if outcome.proof is None or not outcome.included:
+        return f"{outcome.target.name:<18}  stays out: {outcome.reason}"
+    measured = outcome.proof.measured
+    return f"{outcome.target.name:<18}  agrees on {measured.agreement:.1%}, drop {measured.drop_points:+.2f} points"
