@@ -10,7 +10,7 @@ from export.bias_correction import Rounding
 from export.convert import input_spec, pixels_to_probabilities
 from export.errors import ConversionError
 from export.mixed import LayerQuantizer
-from export.onnx_quantizer import OnnxQuantizer, quantise_dynamically, saturates_here
+from export.onnx_quantizer import OnnxQuantizer, saturates_here
 from export.recipe import Recipe, Weights
 from export.source import Source
 from pipeline.trained import TrainedClassifier
@@ -57,8 +57,6 @@ def _convert(source: Source, recipe: Recipe) -> bytes:
         return bytes(_to_onnx(source.trained).SerializeToString())
     if recipe is Recipe.FLOAT16:
         return _to_float16(_to_onnx(source.trained))
-    if recipe is Recipe.DYNAMIC_INT8:
-        return quantise_dynamically(_to_onnx(source.corrected(_rounding(recipe))))
     return _quantizer(source, recipe).quantise()
 
 

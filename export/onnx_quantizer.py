@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from onnxruntime.quantization import (
     QuantFormat,
     QuantType,
     qdq_loss_debug,
-    quantize_dynamic,
     quantize_static,
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -59,7 +59,8 @@ class OnnxQuantizer:
     def quantise(self, in_float: frozenset[str] = frozenset()) -> bytes:
         """See ``LayerQuantizer``; layers go by the name of their node."""
         prepared = prepare(self._model(in_float))
-        with _saved(prepared) as (path, result):
+        # It prints how it chooses ranges, and standard output is for the command's answer.
+        with _saved(prepared) as (path, result), redirect_stdout(sys.stderr):
             quantize_static(
                 str(path),
                 str(result),
@@ -93,15 +94,6 @@ class OnnxQuantizer:
             qdq_loss_debug.modify_model_output_intermediate_tensors(path, augmented)
             reader = _Reader(self._photos[:_ERROR_PHOTOS], _input(proto))
             return qdq_loss_debug.collect_activations(str(augmented), reader)
-
-
-def quantise_dynamically(proto: Any) -> bytes:
-    """Weights in 8 bits per channel; ranges of activations are measured anew in every run."""
-    with _saved(prepare(proto)) as (path, result):
-        quantize_dynamic(
-            str(path), str(result), per_channel=True, reduce_range=saturates_here(), weight_type=QuantType.QInt8
-        )
-        return result.read_bytes()
 
 
 def prepare(proto: Any) -> Any:

@@ -9,7 +9,7 @@ from export.gate import Outcome
 from pipeline.report.charts import nice_ticks
 
 WIDTH, HEIGHT = 640, 320
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 150, 16, 44
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 200, 16, 44
 _MARGIN = 0.08
 _LABEL_STEP = 14.0
 

@@ -23,6 +23,8 @@ from pipeline.run import ExportPhotos, RunRecord
 _TEMPLATE = "report.html"
 _MOST_CHANGED = 24
 _MOST_LAYERS = 20
+# Accuracy, as a fraction, below the best that the charts of costs show.
+_MOST_LOST = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +91,18 @@ def render_report(
 
 
 def _planes(outcomes: Sequence[Outcome]) -> list[Plane]:
-    shown = [outcome for outcome in outcomes if outcome.proof is not None and outcome.tryout is not None]
+    proved = [outcome for outcome in outcomes if outcome.proof is not None and outcome.tryout is not None]
+    best = max((_accuracy(outcome) for outcome in proved), default=0.0)
+    # Those that are hopeless would press all others into one line.
+    shown = [outcome for outcome in proved if _accuracy(outcome) >= best - _MOST_LOST]
     return [
         draw_plane("milliseconds a picture on this machine", shown, lambda outcome: outcome.tryout.latency_ms),  # type: ignore[union-attr]
         draw_plane("megabytes of the file", shown, lambda outcome: len(outcome.model) / 1e6),
     ]
+
+
+def _accuracy(outcome: Outcome) -> float:
+    return outcome.proof.measured.accuracy if outcome.proof else 0.0
 
 
 def _confusions(reference: Reference, float_score: Scores, outcomes: Sequence[Outcome]) -> list[_Confusion]:

@@ -10,12 +10,15 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from export.bias_correction import Rounding
-from export.convert import pixels_to_probabilities
+from export.convert import INPUT_NAME, pixels_to_probabilities
 from export.edge_quantizer import EdgeQuantizer
 from export.errors import ConversionError
 from export.mixed import LayerQuantizer
 from export.recipe import Activations, Recipe, Weights
 from export.source import Source
+from pipeline.compression.load import CompressedClassifier
+from pipeline.compression.quantisation import quantised_pixels
+from pipeline.frozen import frozen_function
 from pipeline.trained import TrainedClassifier
 
 # TensorFlow's converter leaves smaller tensors in float when it quantises weights alone.
@@ -77,6 +80,8 @@ def _dynamic(source: Source, recipe: Recipe) -> bytes:
 
 
 def _integer(source: Source, recipe: Recipe) -> bytes:
+    if isinstance(source.trained, CompressedClassifier) and source.trained.quantised:
+        return _integer_by_trained_ranges(source.trained)
     # The integer converter quantises the input itself and wants to see it as float.
     rounding = Rounding(per_channel=recipe.weights is Weights.INT8)
     converter = _converter(source.corrected(rounding), tf.float32)
@@ -92,6 +97,20 @@ def _integer(source: Source, recipe: Recipe) -> bytes:
     converter.inference_input_type = tf.uint8
     converter.inference_output_type = tf.uint8
     converter._experimental_disable_per_channel = recipe.weights is Weights.INT8_PER_TENSOR
+    return bytes(converter.convert())
+
+
+def _integer_by_trained_ranges(trained: CompressedClassifier) -> bytes:
+    """What quantisation-aware training left: its ranges are in the graph, no photo is needed."""
+
+    def classify(pixels: Any) -> Any:
+        return trained.model(quantised_pixels(pixels, trained.normalisation), training=False)
+
+    function = frozen_function(classify, (1, *trained.size, 3), tf.float32, INPUT_NAME)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.inference_input_type = tf.uint8
+    converter.inference_output_type = tf.uint8
     return bytes(converter.convert())
 
 

@@ -23,11 +23,11 @@ from export.mixed import LayerQuantizer, Mixed, search_mixed
 from export.onnx import convert_onnx, onnx_layers
 from export.operators import list_operators
 from export.parity import Proof, Reference, choose_golden, prove_variant
-from export.recipe import Form, Recipe, Target
+from export.recipe import Recipe, Target
 from export.source import Source, make_source
 from export.tflite import convert_tflite, tflite_layers
 from pipeline.compression.config import Plan
-from pipeline.compression.load import load_compressed
+from pipeline.compression.load import load_compressed, plain_form
 from pipeline.display import Display, counted
 from pipeline.run import ExportPhotos, Run
 from pipeline.trained import TrainedClassifier, load_trained
@@ -81,11 +81,30 @@ class Workshop:
         steps = len(self.photos.labels) + (len(self.photos.calibration) if target.recipe.needs_calibration else 0)
         self.display.begin(target.name, steps, "photo")
         try:
-            outcome = self._make(target)
+            mixed = self._search(target) if target.recipe is Recipe.MIXED_INT8 else None
+            model = mixed.model if mixed else _convert(target, self._source(target))
+            outcome = replace(self.examine(target, model), mixed=mixed)
         except (ExportError, EngineError) as err:
             outcome = Outcome(target, failure=str(err))
         self.display.end(_sentence(outcome))
         return outcome
+
+    def examine(self, target: Target, model: bytes) -> Outcome:
+        """Prove and judge a file.
+
+        Args:
+            target: what it is meant to be.
+            model: its bytes, before it says of itself what it is.
+
+        Raises:
+            EngineError: it does not run.
+        """
+        pictures = counted(self.photos.validation, self.display, "proving")
+        proof = prove_variant(target, model, self.photos, self.reference, pictures)
+        described = self._describe(target, model, proof)
+        tried = try_model(target.engine, described, self.photos.validation[self.golden])
+        checks = judge(proof, self.reference, self.budget, list_operators(target, described), tried, self.golden)
+        return Outcome(target, described, len(zlib.compress(described, 9)), proof, tried, checks)
 
     def warn_of_calibration(self, outcome: Outcome) -> Outcome:
         """Calibrate on other photos of the train split; where that gives another model, the outcome says so."""
@@ -103,22 +122,8 @@ class Workshop:
         )
         return replace(outcome, warnings=(*outcome.warnings, warning))
 
-    def _make(self, target: Target) -> Outcome:
-        mixed = None
-        if target.recipe is Recipe.MIXED_INT8:
-            mixed = self._search(target)
-            model = mixed.model
-        else:
-            model = _convert(target, self._source(target.form))
-        proof = self._prove(target, model)
-        described = self._describe(target, model, proof)
-        inputs = self.photos.validation[self.golden]
-        tried = try_model(target.engine, described, inputs)
-        checks = judge(proof, self.reference, self.budget, list_operators(target, described), tried, self.golden)
-        return Outcome(target, described, len(zlib.compress(described, 9)), proof, tried, checks, mixed)
-
     def _search(self, target: Target) -> Mixed:
-        source = self._source(target.form)
+        source = self._source(target)
         layers: LayerQuantizer = tflite_layers(source) if target.engine is EngineKind.LITERT else onnx_layers(source)
         return search_mixed(layers, lambda model: self._holds(target, model))
 
@@ -128,10 +133,6 @@ class Workshop:
             measured.drop_points <= self.budget.max_drop_points
             and measured.worst_class_drop_points <= self.budget.max_class_drop_points
         )
-
-    def _prove(self, target: Target, model: bytes) -> Proof:
-        pictures = counted(self.photos.validation, self.display, "proving")
-        return prove_variant(target, model, self.photos, self.reference, pictures)
 
     def _describe(self, target: Target, model: bytes, proof: Proof) -> bytes:
         describe = describe_tflite if target.engine is EngineKind.LITERT else describe_onnx
@@ -152,14 +153,21 @@ class Workshop:
     def _trained(self) -> TrainedClassifier:
         return load_trained(self.run)
 
-    def _source(self, form: Form) -> Source:
-        if form.plan not in self._sources:
-            trained = self._trained if form.plan is None else load_compressed(self.run, form.plan)
-            self._sources[form.plan] = make_source(trained, self.photos.calibration, self._on_photo)
-        return self._sources[form.plan]
+    def _source(self, target: Target) -> Source:
+        key = (target.form.plan, target.engine)
+        if key not in self._sources:
+            self._sources[key] = make_source(self._load(*key), self.photos.calibration, self._on_photo)
+        return self._sources[key]
+
+    def _load(self, plan: Plan | None, engine: EngineKind) -> TrainedClassifier:
+        if plan is None:
+            return self._trained
+        compressed = load_compressed(self.run, plan)
+        # tf2onnx carries trained ranges over wrongly: ONNX gets the weights and finds ranges anew.
+        return plain_form(self.run, compressed) if engine is EngineKind.ONNX else compressed
 
     @cached_property
-    def _sources(self) -> dict[Plan | None, Source]:
+    def _sources(self) -> dict[tuple[Plan | None, EngineKind], Source]:
         return {}
 
     def _on_photo(self, pixels: NDArray[np.uint8]) -> None:

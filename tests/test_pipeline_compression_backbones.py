@@ -44,6 +44,10 @@ def test_a_backbone_takes_what_it_says(name: str) -> None:
         assert len(compressible(plain)) >= 2
         wrapped = prunable(with_fixed_statistics(plain), Pruning(50), steps=8)
         np.testing.assert_allclose(wrapped(inputs, training=False), before, atol=1e-3)
+    if name == "inceptionv3":
+        # tfmot takes it, but its average pooling stays in float in the file.
+        assert Compression.QAT not in backbone.compression
+        return
     if Compression.QAT not in backbone.compression:
         with pytest.raises(PipelineError, match="quantisation-aware training cannot take this network"):
             quantise(plain)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -247,76 +245,3 @@ def test_the_table_costs_no_tensorflow() -> None:
     code = "import sys; from pipeline import backbones as b; b.backbone_table(); print('tensorflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
-
-
-@pytest.mark.long
-@pytest.mark.parametrize(
-    "name",
-    [
-        "lenet5",
-        "alexnet",
-        "googlenet",
-        "googlenet-bn",
-        "vgg16",
-        "resnet18",
-        "resnet50",
-        "resnet50-torch",
-        "mobilenetv1-0.25",
-        "mobilenetv2-0.35",
-        "mobilenetv2-1.0-torch",
-        "mobilenetv3-small",
-        "mobilenetv3-large",
-        "mobilenetv3-small-minimalistic",
-        "mobilenetv3-large-minimalistic",
-        "inceptionv3",
-        "efficientnetv2-b0",
-        "efficientnet-lite0",
-    ],
-)
-def test_a_network_takes_what_it_says_and_nothing_else(name: str) -> None:
-    """One of each kind; the others have the same layers, more or wider."""
-    from pipeline.config import HeadConfig
-    from pipeline.model import build_classifier
-
-    backbone = find_backbone(name)
-    size = backbone.least_size
-    classifier = build_classifier(backbone, 3, size, HeadConfig(dropout=0.1))
-    pixels = np.random.default_rng(0).normal(0, 1, (2, size, size, 3)).astype(np.float32)
-    made = {Compression.QAT: _quantised, Compression.PRUNING: _pruned, Compression.CLUSTERING: _clustered}
-    for compression, make in made.items():
-        model = make(classifier)
-        assert (model is not None) == (compression in backbone.compression), compression
-        if model is not None:
-            np.testing.assert_allclose(model(pixels, training=False).numpy().sum(axis=1), 1.0, atol=0.02)
-
-
-def _quantised(classifier: Any) -> Any:
-    from tensorflow_model_optimization.quantization.keras import quantize_model
-
-    try:
-        return quantize_model(classifier)
-    except (AttributeError, RuntimeError, ValueError):  # as tfmot refuses
-        return None
-
-
-def _pruned(classifier: Any) -> Any:
-    from tensorflow_model_optimization.sparsity.keras import ConstantSparsity, prune_low_magnitude
-
-    return _wrapped(classifier, lambda layer: prune_low_magnitude(layer, ConstantSparsity(0.5, 0)))
-
-
-def _clustered(classifier: Any) -> Any:
-    from tensorflow_model_optimization.clustering.keras import CentroidInitialization, cluster_weights
-
-    start = CentroidInitialization.LINEAR
-    return _wrapped(classifier, lambda layer: cluster_weights(layer, 8, start))
-
-
-def _wrapped(classifier: Any, wrap: Callable[[Any], Any]) -> Any:
-    import tf_keras
-    from tf_keras.layers import Conv2D, Dense, DepthwiseConv2D
-
-    def clone(layer: Any) -> Any:
-        return wrap(layer) if isinstance(layer, (Conv2D, Dense)) and not isinstance(layer, DepthwiseConv2D) else layer
-
-    return tf_keras.models.clone_model(classifier, clone_function=clone)

@@ -149,6 +149,8 @@ def inception_v3(name: str) -> Backbone:
         unfreeze_from="conv2d_72",
         default_size=299,
         least_size=75,
+        # tfmot takes it, but average pooling stays in float in the file.
+        compression=EVERY_COMPRESSION - {Compression.QAT},
     )
     return _backbone(name, network)
 

@@ -129,6 +129,9 @@ def quantised_pixels(pixels: Any, normalisation: Normalisation) -> Any:
     if normalisation.bgr:
         values = values[..., ::-1]
     mean, scale = (np.array(part, np.float32) for part in (normalisation.mean, normalisation.scale))
+    if (scale == 1.0).all():
+        # Nothing comes after it but the network's own range, and a padding cannot have two.
+        return values - mean
     # 256 steps of one from a whole number: no value moves by more than half a step.
     least = -float(np.ceil(mean.max()))
     centred = in_range(values - mean, least, least + 255.0)
