@@ -26,6 +26,16 @@ ensure_venv_module() {
     "${as_root[@]}" apt-get update -qq && "${as_root[@]}" apt-get install -y -qq "$package" >&2
 }
 
+# ensure_library FILE PACKAGE: a system library from Debian, where it is missing and may be installed.
+ensure_library() {
+    local file=$1 package=$2 as_root=()
+    ldconfig -p 2>/dev/null | grep -qF "$file" && return
+    [ "$(id -u)" = 0 ] || as_root=(sudo -n)
+    say "installing Debian's $package for a test"
+    { "${as_root[@]}" apt-get update -qq && "${as_root[@]}" apt-get install -y -qq "$package" >&2; } ||
+        say "it cannot be installed here; the test that needs it will be skipped"
+}
+
 # ensure_installed EXTRA: .venv with edgegraft[EXTRA]; done again only when what is asked for has changed.
 ensure_installed() {
     local extra=$1 python stamp wanted quiet=()
