@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -29,6 +31,7 @@ _METHODS = {
     Ranges.ENTROPY: CalibrationMethod.Entropy,
     Ranges.PERCENTILE: CalibrationMethod.Percentile,
 }
+_COUNTED = re.compile(r"__\d+$")
 # Histograms keep every activation of so many photos before they count them.
 _HISTOGRAM_PHOTOS = 8
 # Errors of layers are averages over so many photos; every tensor of both models is kept for each.
@@ -87,7 +90,8 @@ class OnnxQuantizer:
         noise = {
             name: _noise(match["float"], match["post_qdq"]) for name, match in matched.items() if match.get("float")
         }
-        return added_noise(noise, [(node.name, list(node.input), list(node.output)) for node in exact.graph.node])
+        nodes = [(node.name, list(node.input), list(node.output)) for node in exact.graph.node]
+        return added_noise(_with_fused(noise, nodes), nodes)
 
     def _activations(self, proto: Any) -> Any:
         with _saved(proto) as (path, augmented):
@@ -97,13 +101,17 @@ class OnnxQuantizer:
 
 
 def prepare(proto: Any) -> Any:
-    """Batch norm folded, constants computed, shapes inferred, every node named."""
+    """Batch norm folded, shapes inferred, every node under the name that another conversion would give it."""
     with _saved(proto) as (path, result):
         # Symbolic shapes need sympy and bring nothing: every shape is fixed.
         quant_pre_process(str(path), str(result), skip_symbolic_shape=True)
         prepared = onnx.load(str(result))
-    for number, node in enumerate(prepared.graph.node):
-        node.name = node.name or f"{node.op_type}_{number}"
+    seen: Counter[str] = Counter()
+    for node in prepared.graph.node:
+        # tf2onnx counts its additions through the whole process.
+        name = _COUNTED.sub("", node.name) or node.op_type
+        seen[name] += 1
+        node.name = name if seen[name] == 1 else f"{name}_{seen[name]}"
     return prepared
 
 
@@ -116,6 +124,18 @@ def saturates_here() -> bool:
     flags = Path("/proc/cpuinfo").read_text(errors="replace")
     is_x86 = "GenuineIntel" in flags or "AuthenticAMD" in flags
     return is_x86 and "avx512_vnni" not in flags and "avx_vnni" not in flags
+
+
+def _with_fused(noise: dict[str, float], nodes: list[tuple[str, list[str], list[str]]]) -> dict[str, float]:
+    """With the noise of tensors that are quantised together with the activation function behind them."""
+    known = dict(noise)
+    # Nodes come in the order of computing: what is behind is known first.
+    for _, _, outputs in reversed(nodes):
+        for tensor in outputs:
+            behind = [given for _, taken, given in nodes if tensor in taken]
+            if tensor not in known and len(behind) == 1 and behind[0][0] in known:
+                known[tensor] = known[behind[0][0]]
+    return known
 
 
 def _input(proto: Any) -> str:

@@ -79,7 +79,7 @@ def test_a_backbone_trains_and_exports_to_every_recipe(name: str) -> None:
             assert float(np.ptp(proof.probabilities, axis=0).max()) > 0.0, target.name
         else:
             # Random weights amplify rounding from layer to layer, trained ones do not; chance would agree on 25 %.
-            assert proof.measured.agreement >= 0.6, target.name
+            assert proof.measured.agreement >= 0.5, target.name
             assert proof.measured.mean_difference < 0.25, target.name
 
 

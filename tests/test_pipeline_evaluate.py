@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 from bundles import CLASSES, plain_picture
 
+from device.contract import Decision
+from pipeline.calibrate import measure_unknown
 from pipeline.commands.evaluate import evaluation_json, evaluation_text
 from pipeline.dataset import Split
 from pipeline.errors import DatasetError
-from pipeline.evaluate import Robustness, evaluate
+from pipeline.evaluate import Evaluation, Robustness, VariantScores, evaluate
 from pipeline.looks import count_looks, record_look
+from pipeline.metrics import score
 from pipeline.robustness import Damage
 
 PER_CLASS = 12
@@ -128,3 +131,18 @@ def test_photos_of_another_folder_are_no_look(run_copy: Path, drawn_photos: Path
     before = count_looks(run_copy)
     assert evaluate(run_copy, other, None).test_looks is None
     assert count_looks(run_copy) == before
+
+
+def test_many_classes_get_their_most_frequent_mistakes_in_place_of_a_matrix() -> None:
+    names = tuple(f"class{number:02d}" for number in range(30))
+    labels = np.repeat(np.arange(30), 4)
+    answers = labels.copy()
+    answers[:3], answers[4] = 7, 2
+    probabilities = np.eye(30, dtype=np.float32)[answers]
+    unknown = measure_unknown(probabilities, labels, Decision())
+    scores = VariantScores("float", score(probabilities, labels, names), unknown)
+    text = evaluation_text(Evaluation("run", "all", len(labels), (scores,), {}))
+    assert max(map(len, text.splitlines())) < 100
+    assert "the 2 most frequent of 2 mistakes" in text
+    first, second = (line.split() for line in text.splitlines() if line.startswith("class"))
+    assert (first, second) == (["class00", "class07", "3"], ["class01", "class02", "1"])

@@ -57,7 +57,7 @@ def test_probabilities_are_the_softmax_of_features_times_kernel_plus_bias() -> N
 def _gradient(head: LinearHead, train: Arrays, smoothing: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Of the penalised loss on standardised features, at what was found."""
     features = train[0].astype(np.float64)
-    deviation = np.maximum(features.std(axis=0), 1e-3)
+    deviation = np.maximum(features.std(axis=0), np.median(features.std(axis=0)))
     standardised = (features - features.mean(axis=0)) / deviation
     targets = np.eye(4)[train[1]] * (1 - smoothing) + smoothing / 4
     error = (_softmax(features @ head.kernel + head.bias) - targets) / len(features)
@@ -119,3 +119,14 @@ def test_it_needs_no_tensorflow() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert ran.stdout == "False\n", ran.stderr
+
+
+def test_a_feature_that_hardly_varies_gets_no_huge_weight() -> None:
+    train, validation = _clusters(200, 0.3, 1), _clusters(80, 0.3, 2)
+
+    def shrunk(features: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.concatenate([features[:, :1] * 1e-4, features[:, 1:]], axis=1)
+
+    head = fit_linear_head(shrunk(train[0]), train[1], shrunk(validation[0]), validation[1], 4)
+    assert np.abs(head.kernel[0]).max() < np.abs(head.kernel[1:]).max()
+    assert head.accuracy > 0.9

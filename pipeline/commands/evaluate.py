@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from pipeline.metrics import Proportion
     from pipeline.robustness import RobustnessTable
 
+# A matrix of more classes is wider than a terminal.
+_MOST_COLUMNS = 20
+_MOST_PAIRS = 15
+
 SUMMARY = "measure a run or every variant of a bundle on labelled photos"
 
 
@@ -99,6 +103,8 @@ def evaluation_text(evaluation: Evaluation) -> str:
 def _confusion_lines(result: VariantScores) -> list[str]:
     from device.console import table
 
+    if len(result.scores.per_class) > _MOST_COLUMNS:
+        return _most_confused_lines(result)
     header = ("truth \\ answer", *result.scores.per_class, "recall", "precision", "F1")
     body = [
         (
@@ -111,6 +117,23 @@ def _confusion_lines(result: VariantScores) -> list[str]:
         for (name, values), row in zip(result.scores.per_class.items(), result.scores.confusion, strict=True)
     ]
     return [f"{result.variant}:", table(header, body)]
+
+
+def _most_confused_lines(result: VariantScores) -> list[str]:
+    """For more classes than a terminal has room for."""
+    from device.console import table
+
+    names = list(result.scores.per_class)
+    pairs = [
+        (count, names[truth], names[answer])
+        for truth, row in enumerate(result.scores.confusion)
+        for answer, count in enumerate(row)
+        if count and truth != answer
+    ]
+    shown = sorted(pairs, key=lambda pair: -pair[0])[:_MOST_PAIRS]
+    body = [(truth, answer, str(count)) for count, truth, answer in shown]
+    title = f"{result.variant}, the {len(shown)} most frequent of {len(pairs)} mistakes (all are in --json):"
+    return [title, table(("truth", "answer", "photos"), body)]
 
 
 def _unknown_lines(report: UnknownReport) -> list[str]:

@@ -71,7 +71,7 @@ def road(request: pytest.FixtureRequest, shared_data: Path, tmp_path_factory: py
     options = ("--backbone", case.backbone, "--weights", weights, "--size", 96, "--seed", 1, "--budget", case.budget)
     trained = _json("train", photos, "--out", run, *options)
     # At 96 pixels and with some ninety validation photos int8 may well cost more than a point.
-    exported = _json("export", run, "--out", bundle, "--max-drop", 8)
+    exported = _json("export", run, "--out", bundle, "--max-drop", 8, "--max-class-drop", 100)
     return Road(case, photos, run, bundle, trained, exported)
 
 
