@@ -15,7 +15,7 @@ from bundles import plain_picture
 
 Edgegraft = Callable[..., "subprocess.CompletedProcess[str]"]
 
-COMMANDS = ["demo", "train", "evaluate", "export", "bench", "run", "doctor"]
+COMMANDS = ["demo", "train", "evaluate", "export", "bundle", "bench", "run", "doctor"]
 LINE_KEYS = {
     "schema", "camera", "frame", "captured_at", "age_ms", "answer", "probability", "top", "unknown", "event",
     "stages_ms", "dropped",

@@ -120,7 +120,7 @@ def test_a_run_with_a_larger_head_is_exported_and_proved(tuned: Run, tmp_path: P
     result = export_run(ExportConfig(tuned.folder, tmp_path / "x.egb", (Form(Recipe.FLOAT32),)))
     for outcome in result.outcomes:
         assert outcome.included, outcome.reason
-        assert outcome.measured is not None and outcome.measured.agreement == 1.0
+        assert outcome.proof is not None and outcome.proof.measured.agreement == 1.0
     assert result.float_score.accuracy == pytest.approx(tuned.record.validation_accuracy)
 
 
