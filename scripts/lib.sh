@@ -29,7 +29,8 @@ ensure_venv_module() {
 # ensure_library FILE PACKAGE: a system library from Debian, where it is missing and may be installed.
 ensure_library() {
     local file=$1 package=$2 as_root=()
-    ldconfig -p 2>/dev/null | grep -qF "$file" && return
+    # Read to the end: with pipefail a pipe that is left early counts as a failure.
+    ldconfig -p 2>/dev/null | grep -F "$file" >/dev/null && return
     [ "$(id -u)" = 0 ] || as_root=(sudo -n)
     say "installing Debian's $package for a test"
     { "${as_root[@]}" apt-get update -qq && "${as_root[@]}" apt-get install -y -qq "$package" >&2; } ||
