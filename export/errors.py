@@ -1,5 +1,10 @@
 """Exceptions. A message says what came, what was expected and what to do about it."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from device.errors import EdgegraftError
 
 
@@ -13,3 +18,13 @@ class ConversionError(ExportError):
 
 class ParityError(ExportError):
     """No variant is close enough to the float model; the message says which figure failed."""
+
+
+@contextmanager
+def refusals(what: str) -> Iterator[None]:
+    """Whatever a converter raises becomes a ``ConversionError`` that says what was being made."""
+    try:
+        yield
+    except Exception as err:  # converters and quantisers raise whatever goes wrong inside
+        first = (str(err).strip().splitlines() or [type(err).__name__])[0]
+        raise ConversionError(f"{what}: {first}; see log.txt in the run") from err

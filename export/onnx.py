@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from export.bias_correction import Rounding
 from export.convert import input_spec, pixels_to_probabilities
-from export.errors import ConversionError
+from export.errors import refusals
 from export.mixed import LayerQuantizer
 from export.onnx_quantizer import OnnxQuantizer, saturates_here
 from export.recipe import Recipe, Weights
@@ -29,10 +29,8 @@ def convert_onnx(source: Source, recipe: Recipe) -> bytes:
     Raises:
         ConversionError: the converter refused.
     """
-    try:
+    with refusals(f"ONNX {recipe.text}"):
         return _convert(source, recipe)
-    except Exception as err:  # tf2onnx and the quantiser raise whatever goes wrong inside
-        raise _refusal(recipe, err) from err
 
 
 def onnx_layers(source: Source) -> LayerQuantizer:
@@ -41,15 +39,8 @@ def onnx_layers(source: Source) -> LayerQuantizer:
     Raises:
         ConversionError: the converter refused.
     """
-    try:
+    with refusals(f"ONNX {Recipe.MIXED_INT8.text}"):
         return _quantizer(source, Recipe.MIXED_INT8)
-    except Exception as err:  # as above
-        raise _refusal(Recipe.MIXED_INT8, err) from err
-
-
-def _refusal(recipe: Recipe, err: Exception) -> ConversionError:
-    first = (str(err).strip().splitlines() or [type(err).__name__])[0]
-    return ConversionError(f"ONNX {recipe.text}: {first}; see log.txt in the run")
 
 
 def _convert(source: Source, recipe: Recipe) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,8 @@ class Proof:
     output: TensorSpec
 
 
-@dataclass(frozen=True, slots=True)
+# No slots: the score is kept, for its bootstrap is drawn anew each time and every variant asks for it.
+@dataclass(frozen=True)
 class Reference:
     """What variants are compared with.
 
@@ -53,7 +55,7 @@ class Reference:
     labels: NDArray[np.int64]
     classes: tuple[str, ...]
 
-    @property
+    @cached_property
     def score(self) -> Scores:
         """Of the float model, calibrated."""
         return score(calibrate(self.probabilities, self.decision.temperature), self.labels, self.classes)

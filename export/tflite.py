@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from export.bias_correction import Rounding
 from export.convert import INPUT_NAME, pixels_to_probabilities
 from export.edge_quantizer import EdgeQuantizer
-from export.errors import ConversionError
+from export.errors import refusals
 from export.mixed import LayerQuantizer
 from export.recipe import Activations, Recipe, Weights
 from export.source import Source
@@ -35,10 +35,8 @@ def convert_tflite(source: Source, recipe: Recipe) -> bytes:
     Raises:
         ConversionError: the converter refused.
     """
-    try:
+    with refusals(f"TFLite {recipe.text}"):
         return _CONVERSIONS[recipe](source, recipe)
-    except Exception as err:  # the converters raise what their passes give them
-        raise _refusal(recipe, err) from err
 
 
 def tflite_layers(source: Source) -> LayerQuantizer:
@@ -47,15 +45,8 @@ def tflite_layers(source: Source) -> LayerQuantizer:
     Raises:
         ConversionError: the converter refused.
     """
-    try:
+    with refusals(f"TFLite {Recipe.MIXED_INT8.text}"):
         return _edge_quantizer(source, Recipe.MIXED_INT8)
-    except Exception as err:  # as above
-        raise _refusal(Recipe.MIXED_INT8, err) from err
-
-
-def _refusal(recipe: Recipe, err: Exception) -> ConversionError:
-    first = (str(err).strip().splitlines() or [type(err).__name__])[0]
-    return ConversionError(f"TFLite {recipe.text}: {first}; see log.txt in the run")
 
 
 def _converter(trained: TrainedClassifier, dtype: Any) -> Any:
