@@ -93,9 +93,10 @@ def test_two_outputs_are_named(tmp_path: Path) -> None:
 def test_a_model_that_never_answers_is_ended(tmp_path: Path) -> None:
     proto = onnx_classifier(TASTE)
     _add_endless_loop(proto)
+    others = psutil.Process().children()  # multiprocessing keeps one of its own, once an earlier test has used it
     with pytest.raises(AdoptError, match="gave no answer for 8 s and was ended"):
         _original(tmp_path, proto, start_limit_s=8.0)
-    assert psutil.Process().children() == []
+    assert set(psutil.Process().children()) <= set(others)
 
 
 def test_a_model_that_asks_for_all_memory_is_refused(tmp_path: Path) -> None:
