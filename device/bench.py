@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.bundle import open_bundle
-from device.contract import Variant
+from device.choice import Candidate, choose
+from device.contract import Choice, Variant
 from device.engines import Engine, available, not_installed, open_engine, prove
 from device.engines.factory import default_threads
 from device.errors import EdgegraftError
@@ -40,13 +41,16 @@ class Latency(msgspec.Struct, frozen=True):
 
 class BenchResult(msgspec.Struct, frozen=True):
     """One variant here. ``error`` says why there are no figures; ``start_seconds`` is from process start to the
-    first answer, ``rss_mb`` the largest resident memory of the process."""
+    first answer, ``rss_mb`` the largest resident memory of the process. ``accuracy`` (a fraction) and ``drop_points``
+    are the export's."""
 
     variant: str
     engine: str
     recipe: str
     threads: int
     size_bytes: int
+    accuracy: float
+    drop_points: float
     latency_ms: Latency | None = None
     frames_per_second: float | None = None
     start_seconds: float | None = None
@@ -55,11 +59,12 @@ class BenchResult(msgspec.Struct, frozen=True):
 
 
 class BenchReport(msgspec.Struct, frozen=True):
-    """``chosen`` is the fastest variant that gave the right answers here, or None."""
+    """``chosen`` is the variant that the bundle's rule picks among those that gave the right answers here, or None."""
 
     bundle: str
     machine: dict[str, str | int]
     results: tuple[BenchResult, ...]
+    choice: Choice
     chosen: str | None
 
 
@@ -78,14 +83,14 @@ def bench_bundle(
         BundleError, ContractError: the bundle is not intact.
     """
     with open_bundle(path) as bundle:
-        variants = bundle.manifest.variants
+        manifest = bundle.manifest
     results = []
-    for variant in variants:
+    for variant in manifest.variants:
         on_start(variant.name)
         results.append(_measure(path, variant, runs, threads or default_threads()))
-    timed = [result for result in results if result.latency_ms is not None]
-    chosen = min(timed, key=lambda result: result.latency_ms.p50, default=None)  # type: ignore[union-attr]
-    return BenchReport(str(path), machine(), tuple(results), chosen.variant if chosen else None)
+    right = [Candidate(one.variant, one.latency_ms.p50, one.accuracy) for one in results if one.latency_ms is not None]
+    chosen = choose(right, manifest.choice)
+    return BenchReport(str(path), machine(), tuple(results), manifest.choice, chosen)
 
 
 def machine() -> dict[str, str | int]:
@@ -117,6 +122,8 @@ def _measure(path: Path, variant: Variant, runs: int, threads: int) -> BenchResu
         "recipe": variant.recipe,
         "threads": threads,
         "size_bytes": variant.file.size_bytes,
+        "accuracy": variant.measured.accuracy,
+        "drop_points": variant.measured.drop_points,
     }
     if not available(variant.engine):
         return BenchResult(**about, error=not_installed(variant.engine))  # type: ignore[arg-type]

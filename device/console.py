@@ -17,6 +17,11 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def printable(text: str) -> str:
+    """Text from another machine, fit for a terminal: escape sequences could move its cursor or rename its window."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
 def emit_json(result: Any) -> None:
     """The one JSON object of a command that was called with ``--json``."""
     sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")

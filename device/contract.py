@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from device.errors import ContractError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MANIFEST_LIMIT_BYTES = 4 * 1024 * 1024
 
 Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
@@ -144,6 +144,16 @@ class Variant(Contract, frozen=True):
     measured: Measured
 
 
+class Choice(Contract, frozen=True):
+    """How a board chooses among the variants that are right there.
+
+    With ``frames_per_second`` it is the most accurate of those that reach so many; without, or where none does, it is
+    the fastest.
+    """
+
+    frames_per_second: Annotated[float, Meta(gt=0.0, le=10_000.0)] | None = None
+
+
 class SplitRule(Contract, frozen=True):
     """Which photo belongs to which split, as a function of its content only; see ``pipeline.split``.
 
@@ -184,8 +194,8 @@ class Golden(Contract, frozen=True):
 class Manifest(Contract, frozen=True):
     """The table of contents of a Bundle.
 
-    ``variants`` come in the order of preference; ``created`` is ISO 8601; ``training`` is None for a model that was
-    trained elsewhere.
+    ``variants`` come in the order in which a board tries them before it has measured any, ``choice`` is the rule once
+    it has; ``created`` is ISO 8601; ``training`` is None for a model that was trained elsewhere.
     """
 
     schema: int
@@ -198,6 +208,7 @@ class Manifest(Contract, frozen=True):
     golden: Golden
     report: FileEntry
     training: Training | None
+    choice: Choice = Choice()
 
     def files(self) -> tuple[FileEntry, ...]:
         """Every file the bundle must hold beside the manifest, and the only ones it may."""

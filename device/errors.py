@@ -35,3 +35,7 @@ class CameraError(DeviceError):
 
 class SinkError(DeviceError):
     """A sink URI that is not understood, or a sink that cannot be opened."""
+
+
+class RemoteError(DeviceError):
+    """Another machine that is not reached, lacks edgegraft, or answers with something else than asked for."""

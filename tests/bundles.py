@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from device.bundle import file_entry, open_bundle, pack_arrays, write_bundle
 from device.contract import (
+    SCHEMA_VERSION,
     Decision,
     EngineKind,
     Golden,
@@ -81,7 +82,7 @@ def colour_manifest(
         files[file_name] = model
     files["golden.npz"] = pack_arrays(arrays)
     manifest = Manifest(
-        schema=2,
+        schema=SCHEMA_VERSION,
         name=name,
         version="1.2.3",
         created="2025-01-02T03:04:05Z",

@@ -98,9 +98,9 @@ def test_parts_that_contradict_one_another_are_refused(
 
 def test_a_newer_manifest_says_update_and_an_older_one_says_export(refusal: Callable[..., str]) -> None:
     def newer(tree: dict[str, Any]) -> None:
-        tree.update(schema=3, a_field_of_the_future=True)
+        tree.update(schema=4, a_field_of_the_future=True)
 
-    assert refusal(newer) == ("manifest.json has schema 3, this edgegraft reads 2; update edgegraft on this machine")
+    assert refusal(newer) == ("manifest.json has schema 4, this edgegraft reads 3; update edgegraft on this machine")
     assert refusal(lambda tree: tree.update(schema=0)).endswith("export the bundle again")
 
 
@@ -112,10 +112,10 @@ def test_a_newer_manifest_says_update_and_an_older_one_says_export(refusal: Call
         b"null",
         b"[1, 2]",
         b'{"schema": "1"}',
-        b'{"schema": 2}',
-        b'{"schema": 2, "name": "\xff\xfe"}',
-        b'{"schema": 2, "name": ' + b"[" * 100_000,
-        b'{"schema": 2, "name": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"schema": 3}',
+        b'{"schema": 3, "name": "\xff\xfe"}',
+        b'{"schema": 3, "name": ' + b"[" * 100_000,
+        b'{"schema": 3, "name": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     ],
     ids=["empty", "binary", "null", "list", "text as schema", "only a schema", "not utf-8", "cut", "deep"],
 )

@@ -36,7 +36,7 @@ def test_an_edit_without_a_new_seal_is_refused(colour_bundle: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda tree: tree.update(schema=3), "has schema 3, this edgegraft reads 2; update edgegraft on this machine"),
+        (lambda tree: tree.update(schema=4), "has schema 4, this edgegraft reads 3; update edgegraft on this machine"),
         (lambda tree: tree.update(exec="rm -rf /"), "unknown field `exec`"),
         (lambda tree: tree["variants"][0]["file"].update(size_bytes=5), "has 1572 bytes, listed are 5"),
         (lambda tree: tree["variants"][1]["file"].update(sha256="0" * 64), f"listed is {'0' * 64}; copy it again"),
@@ -55,7 +55,7 @@ def test_an_edited_manifest_is_refused_by_what_it_says(
 
 
 @pytest.mark.parametrize(
-    "text", [b"", b"{", b"[]", b"\xff\xfe{}", b'{"schema": 2}', b'{"schema": 2, "name": "\xff"}', b"[" * 200_000]
+    "text", [b"", b"{", b"[]", b"\xff\xfe{}", b'{"schema": 3}', b'{"schema": 3, "name": "\xff"}', b"[" * 200_000]
 )
 def test_a_manifest_that_is_no_manifest_is_refused(colour_bundle: Path, tmp_path: Path, text: bytes) -> None:
     _, *files = entries_of(colour_bundle)
@@ -73,6 +73,6 @@ def test_a_giant_manifest_is_refused_before_it_is_read(colour_bundle: Path, tmp_
 
 def test_the_command_says_so_in_one_line(colour_bundle: Path, tmp_path: Path) -> None:
     line = command_refusal(tmp_path / "bad.egb", edited(colour_bundle, lambda tree: tree.update(schema=7)))
-    assert line.endswith("has schema 7, this edgegraft reads 2; update edgegraft on this machine")
+    assert line.endswith("has schema 7, this edgegraft reads 3; update edgegraft on this machine")
     line = command_refusal(tmp_path / "bad.egb", edited(colour_bundle, lambda tree: tree.pop("classes")))
     assert "missing required field `classes`" in line
