@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from device.contract import Training
+from device.contract import EngineKind, Training
 from device.quiet import native_stderr_to
+from export.boards import USUAL, Selection
 from export.budget import Budget
 from export.errors import ParityError
 from export.gate import Outcome
 from export.package import Contents, Proven, bundle_name, write_package
-from export.recipe import DEFAULT_FORMS, Form, Recipe, Target, targets
+from export.recipe import Form, Recipe, Target, targets
 from export.report import render_report
 from pipeline.compression.compress import compress, refuse_unable
 from pipeline.display import Display, Silent
+from pipeline.errors import PipelineError
 from pipeline.metrics import Scores
 from pipeline.run import EXPORT_REPORT, LOG, ExportPhotos, Run, open_run, write_atomically
 
@@ -33,7 +35,7 @@ class ExportConfig:
     Attributes:
         run: a finished Run folder.
         out: the bundle to write.
-        forms: each is made for every engine that can take it.
+        selection: what to make, and how a board chooses.
         budget: what a variant may lose; above it, it stays out.
         version: of the bundle.
         data: the folder of photos, where it has moved since the training and a form is trained anew.
@@ -41,7 +43,7 @@ class ExportConfig:
 
     run: Path
     out: Path
-    forms: tuple[Form, ...] = DEFAULT_FORMS
+    selection: Selection = USUAL
     budget: Budget = field(default_factory=Budget)
     version: str = "1.0.0"
     data: Path | None = None
@@ -61,8 +63,8 @@ class ExportResult:
 def export_run(config: ExportConfig, display: Display | None = None) -> ExportResult:
     """Convert a run to every variant, prove each on validation photos, and bundle those that pass.
 
-    Where static int8 misses its budget, the layers that cost most are searched and left in float. The report is
-    written into the Run as well, also when no variant passes.
+    Where static int8 misses its budget, what the selection has to fall back on is tried. The report is written into the
+    Run as well, also when no variant passes.
 
     Raises:
         RunError: the run is missing or incomplete.
@@ -72,14 +74,15 @@ def export_run(config: ExportConfig, display: Display | None = None) -> ExportRe
     start = time.monotonic()
     run, display = open_run(config.run), display or Silent()
     photos = run.photos()
-    _train_what_is_missing(run, config, display)
+    train = _Trainer(run, config.data, display)
+    train(config.selection.forms)
     with native_stderr_to(run.folder / LOG):
         # TensorFlow is imported from here on, with its chatter going to the run's log.
         from export.workshop import Naming, Workshop
 
         naming = Naming(bundle_name(config.out), config.version)
-        workshop = Workshop(run, photos, config.budget, naming, display)
-        outcomes = tuple(_make_all(workshop, config.forms))
+        workshop = Workshop(run, photos, config.budget, naming, display, config.selection.accelerated)
+        outcomes = tuple(_make_all(workshop, config.selection, train))
         reference, golden = workshop.reference, workshop.golden
     report = render_report(run.record, photos, reference, outcomes, config.budget)
     write_atomically(run.folder / EXPORT_REPORT, report)
@@ -95,22 +98,47 @@ def export_run(config: ExportConfig, display: Display | None = None) -> ExportRe
     return ExportResult(config.out, report_path, reference.score, outcomes, time.monotonic() - start)
 
 
-def _train_what_is_missing(run: Run, config: ExportConfig, display: Display) -> None:
-    plans = list(dict.fromkeys(form.plan for form in config.forms if form.plan is not None))
-    # All are refused before any is trained.
-    for plan in plans:
-        refuse_unable(run, plan)
-    for plan in plans:
-        compress(run, plan, display, config.data)
+@dataclass(frozen=True, slots=True)
+class _Trainer:
+    """Trains what forms need and the Run does not have yet."""
+
+    run: Run
+    data: Path | None
+    display: Display
+
+    def __call__(self, forms: Iterable[Form]) -> None:
+        plans = list(dict.fromkeys(form.plan for form in forms if form.plan is not None))
+        # All are refused before any is trained.
+        for plan in plans:
+            refuse_unable(self.run, plan)
+        for plan in plans:
+            compress(self.run, plan, self.display, self.data)
 
 
-def _make_all(workshop: Workshop, forms: tuple[Form, ...]) -> Iterator[Outcome]:
-    for target in targets(forms):
+def _make_all(workshop: Workshop, selection: Selection, train: _Trainer) -> Iterator[Outcome]:
+    for target in targets(selection.forms, selection.engines):
         outcome = workshop.make(target)
         is_default = target.form == Form(Recipe.STATIC_INT8)
         yield workshop.warn_of_calibration(outcome) if is_default else outcome
-        if is_default and outcome.proof is not None and not outcome.included and Form(Recipe.MIXED_INT8) not in forms:
-            yield workshop.make(Target(target.engine, Form(Recipe.MIXED_INT8)))
+        if is_default and not outcome.included:
+            yield from _fall_back(workshop, target.engine, selection, train)
+
+
+def _fall_back(workshop: Workshop, engine: EngineKind, selection: Selection, train: _Trainer) -> Iterator[Outcome]:
+    for form in selection.fallback:
+        if engine not in form.recipe.engines or form in selection.forms:
+            continue
+        target = Target(engine, form)
+        try:
+            train([form])
+        except PipelineError as err:
+            # Nobody asked for it: a backbone that cannot take it, or photos that are gone, end no export.
+            yield Outcome(target, failure=str(err))
+            continue
+        outcome = workshop.make(target)
+        yield outcome
+        if outcome.included:
+            return
 
 
 def _proven(outcome: Outcome) -> Proven:
@@ -138,4 +166,5 @@ def _contents(config: ExportConfig, run: Run, photos: ExportPhotos, golden: list
             split=record.split,
             edgegraft_version=version("edgegraft"),
         ),
+        choice=config.selection.choice,
     )

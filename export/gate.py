@@ -101,13 +101,7 @@ def judge(
     apart = float(np.abs(tried.answers - proof.probabilities[list(golden)]).max())
     return (
         _check("answers_alike", 0.0 if varied > 0.0 else 1.0, 0.0, "one and the same answer to every photo"),
-        _check(
-            "drop_points",
-            measured.drop_points,
-            budget.max_drop_points,
-            f"accuracy drops by {measured.drop_points:.2f} points, --max-drop allows {budget.max_drop_points:.2f}",
-        ),
-        _class_check(proof, reference, budget),
+        *judge_accuracy(proof, reference, budget),
         _check(
             "calibration_drift",
             measured.calibration_drift,
@@ -127,6 +121,20 @@ def judge(
             _SAME,
             f"in a fresh process its answers differ by {apart:.4f}: the file does not give what was proved",
         ),
+    )
+
+
+def judge_accuracy(proof: Proof, reference: Reference, budget: Budget) -> tuple[Check, ...]:
+    """The part of ``judge`` that is a matter of the budget."""
+    drop = proof.measured.drop_points
+    return (
+        _check(
+            "drop_points",
+            drop,
+            budget.max_drop_points,
+            f"accuracy drops by {drop:.2f} points, --max-drop allows {budget.max_drop_points:.2f}",
+        ),
+        _class_check(proof, reference, budget),
     )
 
 

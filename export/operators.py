@@ -40,6 +40,20 @@ def list_operators(target: Target, model: bytes) -> Operators:
     return _of_onnx(model)
 
 
+def beside_accelerator(operators: Operators, accelerated: frozenset[str]) -> str:
+    """A warning of operators that an accelerator does not know; empty where it knows all.
+
+    Args:
+        operators: of a TFLite file.
+        accelerated: names of those that it knows; empty: there is no accelerator.
+    """
+    others = sorted(set(operators.counts) - accelerated - set(_BRIDGES)) if accelerated else []
+    if not others:
+        return ""
+    listed = ", ".join(f"{name} ({operators.counts[name]})" for name in others)
+    return f"the accelerator does not know {listed}: from the first of these on, the board's processor computes"
+
+
 def _of_tflite(model: bytes, meant_integer: bool) -> Operators:
     from ai_edge_litert import schema_py_generated as schema
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.bundle import file_entry, pack_arrays, write_bundle
-from device.contract import SCHEMA_VERSION, EngineKind, Golden, Manifest, PreprocessSpec, Training, Variant
+from device.contract import SCHEMA_VERSION, Choice, EngineKind, Golden, Manifest, PreprocessSpec, Training, Variant
 from export.parity import Proof
 
 REPORT = "report.html"
@@ -45,6 +45,7 @@ class Contents:
         inputs: (n, height, width, 3) uint8 RGB, those photos.
         report: HTML.
         training: where the model comes from; None: from elsewhere.
+        choice: the rule by which a board picks a variant.
     """
 
     version: str
@@ -54,6 +55,7 @@ class Contents:
     inputs: NDArray[np.uint8]
     report: bytes
     training: Training | None
+    choice: Choice
 
 
 def write_package(path: Path, contents: Contents, proven: Sequence[Proven]) -> None:
@@ -83,6 +85,7 @@ def write_package(path: Path, contents: Contents, proven: Sequence[Proven]) -> N
         golden=Golden(file=file_entry(_GOLDEN_FILE, files[_GOLDEN_FILE])),
         report=file_entry(REPORT, contents.report),
         training=contents.training,
+        choice=contents.choice,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     # What is written must be readable: types are checked where they are read.

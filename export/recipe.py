@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -126,14 +126,16 @@ class Target:
         return "tflite" if self.engine is EngineKind.LITERT else "onnx"
 
 
-DEFAULT_FORMS = (Form(Recipe.FLOAT32), Form(Recipe.STATIC_INT8))
+def targets(forms: Iterable[Form], engines: Sequence[EngineKind] = tuple(EngineKind)) -> tuple[Target, ...]:
+    """Every form for the engines that can take it, in a board's order of preference: int8 first.
 
-
-def targets(forms: Iterable[Form]) -> tuple[Target, ...]:
-    """Every form for the engines that can take it, in a board's order of preference: LiteRT first, int8 first."""
+    Args:
+        forms: in any order.
+        engines: to make files for, the preferred first.
+    """
     order = list(Recipe)
     ordered = sorted(forms, key=lambda form: (order.index(form.recipe), form.text), reverse=True)
-    return tuple(Target(engine, form) for engine in EngineKind for form in ordered if engine in form.recipe.engines)
+    return tuple(Target(engine, form) for engine in engines for form in ordered if engine in form.recipe.engines)
 
 
 def parse_forms(text: str) -> tuple[Form, ...]:

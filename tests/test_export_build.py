@@ -23,12 +23,13 @@ from device.contract import Decision, EngineKind, Variant
 from device.engines import open_engine, prove
 from device.preprocess import preprocess_bytes
 from device.tryout import Tryout
+from export.boards import USUAL, Selection
 from export.budget import Budget
 from export.build import ExportConfig, export_run
 from export.errors import ParityError
 from export.gate import Check, Outcome
 from export.parity import Proof, Reference
-from export.recipe import DEFAULT_FORMS, Form, Recipe, targets
+from export.recipe import Form, Recipe, targets
 from export.report import render_report
 from pipeline.metrics import score
 from pipeline.run import ExportPhotos, Run, open_run
@@ -183,7 +184,7 @@ def test_nothing_is_bundled_when_nothing_passes(run: Run, tmp_path: Path) -> Non
     (folder / "export.html").unlink(missing_ok=True)
     of_training = (folder / "report.html").read_bytes()
     with pytest.raises(ParityError) as caught:
-        export_run(ExportConfig(folder, tmp_path / "strict.egb", (Form(Recipe.FLOAT32),), Budget(-100.0)))
+        export_run(ExportConfig(folder, tmp_path / "strict.egb", Selection((Form(Recipe.FLOAT32),)), Budget(-100.0)))
     message = str(caught.value)
     assert "no variant passed, no bundle was written" in message
     assert re.search(r"tflite-float32: accuracy drops by 0\.00 points, --max-drop allows -100\.00", message)
@@ -199,7 +200,9 @@ def test_nothing_is_bundled_when_nothing_passes(run: Run, tmp_path: Path) -> Non
 
 def test_only_the_recipes_asked_for_are_made(run: Run, tmp_path: Path) -> None:
     result = export_run(
-        ExportConfig(run.folder, tmp_path / "deep" / "My Signs (2).egb", (Form(Recipe.FLOAT32),), version="2.3.4")
+        ExportConfig(
+            run.folder, tmp_path / "deep" / "My Signs (2).egb", Selection((Form(Recipe.FLOAT32),)), version="2.3.4"
+        )
     )
     assert [outcome.target.name for outcome in result.outcomes] == ["tflite-float32", "onnx-float32"]
     with open_bundle(result.bundle) as bundle:
@@ -238,7 +241,7 @@ def test_the_report_escapes_names_that_come_from_folders(run: Run, bundle: Bundl
 
 def _outcomes(variants: tuple[Variant, ...], answers: NDArray[np.float32]) -> list[Outcome]:
     """One of each kind: included, too far off, and not to be made. The first gives other answers than the model."""
-    made, first = targets(DEFAULT_FORMS), variants[0]
+    made, first = targets(USUAL.forms), variants[0]
     proof = Proof(first.measured, Decision(), np.roll(answers, 1, axis=1), first.input, first.output)
     tried = Tryout(answers, 1.5, 60.0)
     included = Outcome(made[0], b"model", 5, proof, tried, (Check("drop_points", 0.0, 1.0, True, ""),))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from device.contract import EngineKind
+from export.boards import USUAL
 from export.errors import ExportError
-from export.recipe import DEFAULT_FORMS, Activations, Form, Recipe, Target, Weights, parse_forms, targets
+from export.recipe import Activations, Form, Recipe, Target, Weights, parse_forms, targets
 from pipeline.compression.config import parse
 
 
 def test_the_default_is_made_for_both_engines_small_and_fast_first() -> None:
-    assert [target.name for target in targets(DEFAULT_FORMS)] == [
+    assert [target.name for target in targets(USUAL.forms)] == [
         "tflite-static-int8",
         "tflite-float32",
         "onnx-static-int8",
@@ -20,7 +21,7 @@ def test_the_default_is_made_for_both_engines_small_and_fast_first() -> None:
 
 
 def test_the_order_in_which_recipes_are_asked_for_does_not_matter() -> None:
-    assert targets(DEFAULT_FORMS) == targets(DEFAULT_FORMS[::-1])
+    assert targets(USUAL.forms) == targets(USUAL.forms[::-1])
 
 
 def test_a_recipe_is_made_for_the_engines_that_can_take_it() -> None:
@@ -71,3 +72,24 @@ def test_an_unknown_recipe_lists_the_known(text: str, message: str) -> None:
     with pytest.raises(ExportError) as caught:
         parse_forms(text)
     assert message in str(caught.value)
+
+
+def test_a_board_names_engines_in_its_order() -> None:
+    selection = Board.JETSON_ORIN.selection
+    names = [target.name for target in targets(selection.forms, selection.engines)]
+    assert names[0] == "onnx-static-int8"
+    assert names.index("tflite-static-int8") > names.index("onnx-float32")
+    assert selection.choice.frames_per_second == 30.0
+
+
+@pytest.mark.parametrize("board", Board)
+def test_every_board_has_something_whole_to_try_first(board: Board) -> None:
+    selection = board.selection
+    assert Form(Recipe.STATIC_INT8) in selection.forms
+    assert not set(selection.forms) & set(selection.fallback)
+    assert all(set(selection.engines) & form.recipe.engines for form in (*selection.forms, *selection.fallback))
+
+
+def test_nothing_that_computes_in_float_is_tried_for_an_accelerator_of_integers() -> None:
+    selection = Board.CORAL.selection
+    assert {form.recipe.activations for form in (*selection.forms, *selection.fallback)} == {Activations.INT8}

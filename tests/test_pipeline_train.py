@@ -114,10 +114,11 @@ def test_the_classifier_is_rebuilt_with_its_head_and_answers_as_it_did(tuned: Ru
 
 
 def test_a_run_with_a_larger_head_is_exported_and_proved(tuned: Run, tmp_path: Path) -> None:
+    from export.boards import Selection
     from export.build import ExportConfig, export_run
     from export.recipe import Form, Recipe
 
-    result = export_run(ExportConfig(tuned.folder, tmp_path / "x.egb", (Form(Recipe.FLOAT32),)))
+    result = export_run(ExportConfig(tuned.folder, tmp_path / "x.egb", Selection((Form(Recipe.FLOAT32),))))
     for outcome in result.outcomes:
         assert outcome.included, outcome.reason
         assert outcome.proof is not None and outcome.proof.measured.agreement == 1.0

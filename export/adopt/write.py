@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from device.contract import TensorSpec
+from device.contract import Choice, TensorSpec
 from export.adopt.config import RECIPE, Adopted
 from export.adopt.report import render_adopted
 from export.package import Contents, Proven, write_package
@@ -58,6 +58,7 @@ def write_adopted(adopted: Adopted, proved: Proved) -> None:
         inputs=proved.pixels[golden],
         report=render_adopted(adopted),
         training=None,
+        choice=Choice(),
     )
     variant = Proven(adopted.variant, adopted.source.engine, RECIPE, proved.model, proof)
     write_package(adopted.bundle, contents, [variant])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="R,...",
         help="of float32, float16, dynamic_int8, int16x8, static_int8, static_int8_per_tensor, static_int8_entropy, "
         "static_int8_percentile, mixed_int8, and with training before them qat_int8, pruned50_int8, pruned2of4_int8, "
-        "clustered16_int8 and their like (float32,static_int8)",
+        "clustered16_int8 and their like (those of the --target; without one float32,static_int8)",
+    )
+    parser.add_argument(
+        "--target",
+        choices=("pi4", "pi5", "jetson-orin", "coral", "cpu"),
+        help="the board: which recipes and engines are tried first, and by which rule it will choose",
     )
     parser.add_argument(
         "--max-drop",
@@ -54,13 +59,17 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--out {args.out} is a folder; name a file such as {args.out / 'model.egb'}")
 
     from device.console import emit_json
+    from export.boards import USUAL, Board
     from export.build import ExportConfig, export_run
-    from export.recipe import DEFAULT_FORMS, parse_forms
+    from export.recipe import parse_forms
     from pipeline.display import Terminal
 
-    forms = parse_forms(args.recipes) if args.recipes else DEFAULT_FORMS
+    boards = {board.text: board.selection for board in Board}
+    selection = boards[args.target] if args.target else USUAL
+    if args.recipes:
+        selection = replace(selection, forms=parse_forms(args.recipes))
     budget = Budget(args.max_drop, args.max_class_drop)
-    config = ExportConfig(args.run, args.out, forms, budget, _version(args.version), args.data)
+    config = ExportConfig(args.run, args.out, selection, budget, _version(args.version), args.data)
     result = export_run(config, Terminal())
     if args.json:
         emit_json(result_json(result))
@@ -106,6 +115,7 @@ def result_text(result: ExportResult) -> str:
         "",
         f"next:   edgegraft run {result.bundle} --camera 0",
         f"        edgegraft bench {result.bundle}",
+        f"        edgegraft bench {result.bundle} --on user@board",
     ]
     return "\n".join(lines)
 
