@@ -1,4 +1,4 @@
-"""``edgegraft bench`` on another machine, over the system's own ``ssh``: its configuration, agents and known hosts hold.
+"""``edgegraft bench`` on another machine, over the system's ``ssh``: its configuration, agents and known hosts hold.
 
 One connection does everything: the bundle goes in on standard input, the report comes back on standard output.
 ``EDGEGRAFT_SSH`` names another program or adds options, e.g. ``ssh -F config``.

@@ -10,7 +10,7 @@ from export.recipe import Form, Recipe, parse_forms
 
 _LITERT, _ONNX = EngineKind.LITERT, EngineKind.ONNX
 _FASTEST, _CAMERA_RATE = Choice(), Choice(frames_per_second=30.0)
-# https://coral.ai/docs/edgetpu/models-intro/, "Supported operations"; what is quantised or de-quantised stands at the ends.
+# https://coral.ai/docs/edgetpu/models-intro/, "Supported operations".
 _EDGE_TPU = frozenset(
     [
         "ADD",

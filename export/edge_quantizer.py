@@ -5,6 +5,7 @@ It can do what TensorFlow's converter cannot: 16-bit activations behind a uint8 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable
 from functools import cached_property
@@ -54,10 +55,11 @@ class EdgeQuantizer:
         quantised = self.quantise()
         judge = quantizer.Quantizer(self._exact, previous_quantized_model=quantised)
         test = {_SIGNATURE: self._samples[:_ERROR_PHOTOS]}
-        compared = judge.validate(test, [ValidationErrorMetric.SNR], num_threads=_THREADS)
+        # Not by XNNPACK, which refuses a layer that hardly ever answers: that is one of those looked for.
+        compared = judge.validate(test, [ValidationErrorMetric.SNR], use_xnnpack=False, num_threads=_THREADS)
         found = compared.get_signature_comparison_result(_SIGNATURE)
         ratios = {**found.intermediate_tensors, **found.output_tensors}
-        noise = {name: 1.0 / ratio["snr"] for name, ratio in ratios.items()}
+        noise = {name: _noise(ratio["snr"]) for name, ratio in ratios.items()}
         return added_noise(noise, _operators(self._exact))
 
     @cached_property
@@ -80,6 +82,11 @@ class EdgeQuantizer:
             pattern = f"^{re.escape(name)};?$"
             worker.update_quantization_recipe(pattern, every, algorithm_key=algorithm_manager.AlgorithmName.NO_QUANTIZE)
         return worker
+
+
+def _noise(signal_to_noise: float) -> float:
+    # Not a number: noise without end.
+    return 1.0 / signal_to_noise if signal_to_noise > 0 else math.inf
 
 
 def _operators(model: bytes) -> list[tuple[str, list[str], list[str]]]:

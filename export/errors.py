@@ -22,9 +22,11 @@ class ParityError(ExportError):
 
 @contextmanager
 def refusals(what: str) -> Iterator[None]:
-    """Whatever a converter raises becomes a ``ConversionError`` that says what was being made."""
+    """Whatever a converter raises becomes a ``ConversionError`` that says what was being made; our own errors do already."""
     try:
         yield
+    except ExportError:
+        raise
     except Exception as err:  # converters and quantisers raise whatever goes wrong inside
         first = (str(err).strip().splitlines() or [type(err).__name__])[0]
         raise ConversionError(f"{what}: {first}; see log.txt in the run") from err

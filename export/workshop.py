@@ -14,7 +14,7 @@ from device.contract import EngineKind
 from device.errors import EngineError
 from device.tryout import try_model
 from export.budget import Budget
-from export.errors import ExportError
+from export.errors import ExportError, refusals
 from export.gate import Outcome, judge, judge_accuracy
 from export.metadata.description import Description
 from export.metadata.onnx import describe_onnx
@@ -132,7 +132,8 @@ class Workshop:
     def _search(self, target: Target) -> Mixed:
         source = self._source(target)
         layers: LayerQuantizer = tflite_layers(source) if target.engine is EngineKind.LITERT else onnx_layers(source)
-        return search_mixed(layers, lambda model: self._holds(target, model))
+        with refusals(target.name):
+            return search_mixed(layers, lambda model: self._holds(target, model))
 
     def _holds(self, target: Target, model: bytes) -> bool:
         try:

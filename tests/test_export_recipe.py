@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from device.contract import EngineKind
-from export.boards import USUAL
+from export.boards import USUAL, Board
 from export.errors import ExportError
 from export.recipe import Activations, Form, Recipe, Target, Weights, parse_forms, targets
 from pipeline.compression.config import parse
