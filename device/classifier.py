@@ -71,12 +71,15 @@ def open_classifier(path: Path, variant: str | None = None, threads: int | None 
     """
     with open_bundle(path) as bundle:
         chosen = bundle.manifest.variant(variant) if variant else _preferred(bundle)
-        engine = open_engine(chosen, bundle.model(chosen), threads)
         inputs, expected = bundle.golden()
         try:
-            prove(engine, inputs, expected[chosen.name], bundle.manifest.golden.tolerance)
+            engine = open_engine(chosen, bundle.model(chosen), threads)
+            try:
+                prove(engine, inputs, expected[chosen.name], bundle.manifest.golden.tolerance)
+            except EngineError:
+                engine.close()
+                raise
         except EngineError as err:
-            engine.close()
             raise EngineError(f"{path}, variant '{chosen.name}': {err}") from err
         return Classifier(bundle.manifest, chosen, engine)
 

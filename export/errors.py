@@ -22,7 +22,7 @@ class ParityError(ExportError):
 
 @contextmanager
 def refusals(what: str) -> Iterator[None]:
-    """Whatever a converter raises becomes a ``ConversionError`` that says what was being made; our own errors do already."""
+    """Whatever a converter raises becomes a ``ConversionError`` that says what was being made; our own errors pass."""
     try:
         yield
     except ExportError:
