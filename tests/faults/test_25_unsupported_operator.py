@@ -28,7 +28,7 @@ def test_a_board_refuses_the_variant_and_runs_another(colour_bundle: Path, tmp_p
     path = tmp_path / "unknown.egb"
     data = replaced(colour_bundle, "onnx-float32.onnx", proto.SerializeToString())
     path.write_bytes(data)
-    with pytest.raises(EngineError, match="cannot load the model.*Clairvoyance"):
+    with pytest.raises(EngineError, match=r"cannot load the model: .*Clairvoyance"):
         open_classifier(path, "onnx-float32")
     open_classifier(path, "tflite-float32").close()
 

@@ -29,13 +29,11 @@ def one_class(drawn_photos: Path, tmp_path: Path) -> Path:
 
 
 def test_photos_of_one_class_do_not_train_a_form(
-    edgegraft: Edgegraft, run_folder: Path, one_class: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    edgegraft: Edgegraft, run_folder: Path, one_class: Path, tmp_path: Path
 ) -> None:
     # Photos are known by content: as long as all are in the cache, no folder is asked for.
-    monkeypatch.setenv("EDGEGRAFT_CACHE", str(tmp_path / "cache"))
-    line = _one_line(
-        edgegraft("export", run_folder, "--out", "x.egb", "--recipes", "pruned50_int8", "--data", one_class)
-    )
+    export = ("export", run_folder, "--out", "x.egb", "--recipes", "pruned50_int8", "--data", one_class)
+    line = _one_line(edgegraft(*export, shell='EDGEGRAFT_CACHE=empty "$@"'))
     assert f"{one_class}: " in line
     assert " gone (" in line
     assert "give the folder with the photos of that training" in line
