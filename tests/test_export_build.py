@@ -19,7 +19,7 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from device.bundle import Bundle, open_bundle
-from device.contract import Decision, EngineKind, Variant
+from device.contract import Choice, Decision, EngineKind, Variant
 from device.engines import open_engine, prove
 from device.preprocess import preprocess_bytes
 from device.tryout import Tryout
@@ -257,3 +257,26 @@ def test_the_engines_of_the_variants_are_those_of_their_files(bundle: Bundle) ->
     for variant in bundle.manifest.variants:
         expected = EngineKind.LITERT if variant.file.name.endswith(".tflite") else EngineKind.ONNX
         assert variant.engine is expected
+
+
+def test_where_static_int8_misses_the_next_recipe_is_tried_and_the_rule_travels(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "dark"
+    shutil.copytree(run.folder, folder)
+    with np.load(folder / "photos.npz") as kept:
+        arrays = dict(kept)
+    # Ranges of grey photos: what a camera sees saturates.
+    np.savez(folder / "photos.npz", **{**arrays, "calibration": np.full_like(arrays["calibration"], 127)})
+    selection = Selection(
+        (Form(Recipe.STATIC_INT8),),
+        (Form(Recipe.DYNAMIC_INT8), Form(Recipe.FLOAT16)),
+        (EngineKind.LITERT,),
+        Choice(frames_per_second=5.0),
+    )
+    result = export_run(ExportConfig(folder, tmp_path / "dark.egb", selection, Budget(7.0, 50.0)))
+    assert [(one.target.name, one.included) for one in result.outcomes] == [
+        ("tflite-static-int8", False),
+        ("tflite-dynamic-int8", True),
+    ]
+    with open_bundle(result.bundle) as bundle:
+        assert bundle.manifest.choice == Choice(frames_per_second=5.0)
+        assert [variant.name for variant in bundle.manifest.variants] == ["tflite-dynamic-int8"]

@@ -12,10 +12,11 @@ import tf_keras
 
 from device.contract import Decision, EngineKind, TensorSpec
 from device.tryout import Tryout
+from export.boards import Board
 from export.budget import Budget
 from export.gate import Check, Outcome, judge
 from export.onnx import convert_onnx
-from export.operators import Operators, list_operators
+from export.operators import Operators, beside_accelerator, list_operators
 from export.parity import Proof, Reference, measure
 from export.recipe import Form, Recipe, Target
 from export.source import make_source
@@ -151,3 +152,12 @@ def test_a_float_operator_in_an_integer_file_is_seen(workshop: Workshop, trained
     model = convert_tflite(make_source(trained, workshop.photos.calibration), Recipe.FLOAT32)
     assert "CONV_2D" in list_operators(INT8_TFLITE, model).in_float
     assert list_operators(FLOAT_TFLITE, model).in_float == ()
+
+
+def test_operators_that_an_accelerator_lacks_are_warned_of() -> None:
+    accelerated = Board.CORAL.selection.accelerated
+    sound = Operators({"CONV_2D": 9, "QUANTIZE": 1, "SOFTMAX": 1}, (), ())
+    assert beside_accelerator(sound, accelerated) == ""
+    assert beside_accelerator(replace(sound, counts={"HARD_SWISH": 3}), frozenset()) == ""
+    warning = beside_accelerator(replace(sound, counts={"HARD_SWISH": 3, "CONV_2D": 1}), accelerated)
+    assert "does not know HARD_SWISH (3)" in warning

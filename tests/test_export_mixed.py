@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
+
 import pytest
 
+from device.bundle import open_bundle
+from device.contract import EngineKind
+from export.budget import Budget
 from export.errors import ConversionError
 from export.mixed import LayerError, added_noise, search_mixed
+from export.recipe import Form, Recipe, Target
+from export.workshop import Naming, Workshop
+from pipeline.display import Silent
+from pipeline.run import open_run
 
 LAYERS = tuple(f"layer{number:02d}" for number in range(20))
 
@@ -48,3 +58,30 @@ def test_noise_that_a_layer_only_passes_on_is_not_its_own() -> None:
     assert found["b"].added == pytest.approx(0.3)
     assert found["c"].added == 0.0
     assert "x" not in found
+
+
+class Refused:
+    """A quantiser whose file no runtime loads until its worst layer is in float."""
+
+    def __init__(self, model: bytes) -> None:
+        self._model = model
+
+    def errors(self) -> list[LayerError]:
+        return [LayerError("dead", math.inf, math.inf), LayerError("sound", 0.1, 0.1)]
+
+    def quantise(self, in_float: frozenset[str]) -> bytes:
+        return self._model if "dead" in in_float else b"\x1c\x00\x00\x00TFL3 and nothing that loads"
+
+
+def test_a_file_that_does_not_load_is_a_failure_to_mend(
+    run_folder: Path, bundle_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_bundle(bundle_path) as bundle:
+        whole = bundle.model(bundle.manifest.variant("tflite-float32"))
+    monkeypatch.setattr("export.workshop.tflite_layers", lambda source: Refused(whole))
+    run = open_run(run_folder)
+    workshop = Workshop(run, run.photos(), Budget(), Naming("signs", "1.0.0"), Silent())
+    outcome = workshop.make(Target(EngineKind.LITERT, Form(Recipe.MIXED_INT8)))
+    assert outcome.included, outcome.reason
+    assert outcome.mixed is not None
+    assert outcome.mixed.in_float == ("dead",)
