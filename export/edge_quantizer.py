@@ -17,7 +17,7 @@ from ai_edge_quantizer import algorithm_manager, qtyping, quantizer
 from ai_edge_quantizer.utils.validation_utils import ValidationErrorMetric
 from numpy.typing import NDArray
 
-from export.metadata.tables import AlignedBuilder
+from export.metadata.tables import ModelBuilder
 from export.mixed import LayerError, added_noise
 
 _SIGNATURE, _INPUT, _OUTPUT = "serving_default", "pixels", "probabilities"
@@ -122,7 +122,7 @@ def _in_one_piece(model: bytes) -> bytes:
 
 
 def _packed(tree: Any, size: int) -> bytes:
-    builder = AlignedBuilder(size)
+    builder = ModelBuilder(size)
     builder.Finish(tree.Pack(builder), b"TFL3")
     return bytes(builder.Output())
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from export.adopt.errors import AdoptError
 from export.adopt.interface import Entry, Interface, ModelInput, ModelOutput, Quantisation, Surgery
 from export.adopt.shapes import read_input_shape, read_output_shape
-from export.metadata.tables import AlignedBuilder
+from export.metadata.tables import ModelBuilder
 
 _IDENTIFIER = b"TFL3"
 # Describes tensors that the surgery replaces; whoever wants it writes it anew.
@@ -70,7 +70,7 @@ def adapt_tflite(model: bytes, interface: Interface, surgery: Surgery) -> bytes:
     behind = _behind(graph, interface, surgery)
     graph.main.operators = [*front, *graph.main.operators, *behind]
     _drop_stale(tree)
-    builder = AlignedBuilder(len(model) + 4096)
+    builder = ModelBuilder(len(model) + 4096)
     builder.Finish(tree.Pack(builder), _IDENTIFIER)
     return bytes(builder.Output())
 

@@ -24,7 +24,7 @@ from export.metadata.description import (
     require_classes,
 )
 from export.metadata.errors import MetadataError
-from export.metadata.tables import AlignedBuilder, Node, View, write_tables
+from export.metadata.tables import ModelBuilder, Node, View, write_tables
 
 LABELS_FILE = "labels.txt"
 DESCRIPTION_FILE = "edgegraft.json"
@@ -58,7 +58,7 @@ def describe_tflite(model: bytes, description: Description) -> bytes:
     unpacked = litert.ModelT.InitFromObj(litert.Model.GetRootAs(model))
     _check_fits(unpacked, description, litert.TensorType.UINT8)
     _set_metadata(unpacked, write_tables(_model_metadata(description), schema.IDENTIFIER), litert)
-    builder = AlignedBuilder(len(model) + _ROOM_BYTES)
+    builder = ModelBuilder(len(model) + _ROOM_BYTES)
     builder.Finish(unpacked.Pack(builder), _MODEL_IDENTIFIER)
     labels = "".join(f"{_one_line(name)}\n" for name in description.classes)
     # First the description, which refuses names that are no Unicode with a better message.
