@@ -35,6 +35,8 @@ from export.report import render_report
 from pipeline.metrics import score
 from pipeline.run import ExportPhotos, Run, open_run
 
+# Of zero_point in a table of QuantizationParameters.
+_ZERO_POINT_SLOT = 10
 NAMES = ("tflite-static-int8", "tflite-float32", "onnx-static-int8", "onnx-float32")
 
 
