@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
+
 import pytest
 
 from device.contract import EngineKind
 from export.boards import USUAL, Board
+from export.commands.export import configure
 from export.errors import ExportError
 from export.recipe import Activations, Form, Recipe, Target, Weights, parse_forms, targets
 from pipeline.compression.config import parse
@@ -93,3 +96,10 @@ def test_every_board_has_something_whole_to_try_first(board: Board) -> None:
 def test_nothing_that_computes_in_float_is_tried_for_an_accelerator_of_integers() -> None:
     selection = Board.CORAL.selection
     assert {form.recipe.activations for form in (*selection.forms, *selection.fallback)} == {Activations.INT8}
+
+
+def test_the_command_line_offers_every_board() -> None:
+    parser = argparse.ArgumentParser()
+    configure(parser)
+    [action] = [action for action in parser._actions if action.dest == "target"]
+    assert action.choices == tuple(board.text for board in Board)
