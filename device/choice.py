@@ -41,5 +41,5 @@ def choose(candidates: Sequence[Candidate], choice: Choice) -> str | None:
 def explain(choice: Choice) -> str:
     """The rule in a few words."""
     if choice.frames_per_second is None:
-        return "the fastest that is right here"
-    return f"the most accurate that reaches {choice.frames_per_second:g} frames a second here, else the fastest"
+        return "the fastest of those that are right"
+    return f"the most accurate that reaches {choice.frames_per_second:g} frames a second, else the fastest"

@@ -84,7 +84,7 @@ def export_run(config: ExportConfig, display: Display | None = None) -> ExportRe
         workshop = Workshop(run, photos, config.budget, naming, display, config.selection.accelerated)
         outcomes = tuple(_make_all(workshop, config.selection, train))
         reference, golden = workshop.reference, workshop.golden
-    report = render_report(run.record, photos, reference, outcomes, config.budget)
+    report = render_report(run.record, photos, reference, outcomes, config.budget, config.selection.choice)
     write_atomically(run.folder / EXPORT_REPORT, report)
     proven = [_proven(outcome) for outcome in outcomes if outcome.included]
     if not proven:

@@ -63,7 +63,9 @@ def draw_plane(cost: str, outcomes: Sequence[Outcome], cost_of: Callable[[Outcom
     costs = [cost_of(outcome) for outcome in outcomes]
     gains = [100.0 * outcome.proof.measured.accuracy for outcome in outcomes if outcome.proof is not None]
     on_x, on_y = _scale([0.0, *costs], _LEFT, WIDTH - _RIGHT), _scale(gains, HEIGHT - _BOTTOM, _TOP)
-    best = front(costs, gains)
+    # What stayed out is shown and beats nobody.
+    running = [index for index, outcome in enumerate(outcomes) if outcome.included]
+    best = [running[place] for place in front([costs[i] for i in running], [gains[i] for i in running])]
     places = [(on_x(x), on_y(y)) for x, y in zip(costs, gains, strict=True)]
     labels = _spread([y for _, y in places])
     points = tuple(

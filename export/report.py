@@ -11,6 +11,8 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from device.bench import machine_model
+from device.choice import explain
+from device.contract import Choice
 from device.prediction import calibrate
 from export.budget import Budget
 from export.gate import Outcome
@@ -47,7 +49,12 @@ class _Changed:
 
 
 def render_report(
-    record: RunRecord, photos: ExportPhotos, reference: Reference, outcomes: Sequence[Outcome], budget: Budget
+    record: RunRecord,
+    photos: ExportPhotos,
+    reference: Reference,
+    outcomes: Sequence[Outcome],
+    budget: Budget,
+    choice: Choice,
 ) -> bytes:
     """Fill the page.
 
@@ -57,6 +64,7 @@ def render_report(
         reference: the float model's answers to the validation photos.
         outcomes: every variant, the excluded ones with their reason.
         budget: that they were judged by.
+        choice: the rule by which a board picks one.
 
     Returns:
         UTF-8 HTML.
@@ -79,6 +87,7 @@ def render_report(
         float_score=float_score,
         outcomes=outcomes,
         budget=budget,
+        rule=explain(choice),
         planes=_planes(outcomes),
         confusions=_confusions(reference, float_score, outcomes),
         changed=changed[:_MOST_CHANGED],

@@ -119,7 +119,9 @@ class Workshop:
         try:
             proof = prove_variant(outcome.target, _convert(outcome.target, other), self.photos, self.reference)
         except (ExportError, EngineError) as err:
-            return _warned(outcome, f"calibrated on other train photos there is no model at all: {err}")
+            return _warned(
+                outcome, f"calibrated on other train photos there is no model at all: {str(err).rstrip('.')}"
+            )
         agreement = float((proof.probabilities.argmax(axis=1) == outcome.proof.probabilities.argmax(axis=1)).mean())
         if agreement >= _LEAST_AGREEMENT_OF_HALVES:
             return outcome

@@ -34,5 +34,5 @@ def test_of_nothing_nothing_is_chosen() -> None:
 
 
 def test_rules_are_told_apart_in_words() -> None:
-    assert explain(Choice()) == "the fastest that is right here"
+    assert explain(Choice()) == "the fastest of those that are right"
     assert "reaches 30 frames a second" in explain(Choice(frames_per_second=30.0))

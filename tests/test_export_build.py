@@ -246,10 +246,12 @@ def test_the_report_escapes_names_that_come_from_folders(run: Run, bundle: Bundl
     answers, labels = np.eye(count, dtype=np.float32), np.arange(count)
     photos = ExportPhotos(*(np.zeros((count, 8, 8, 3), np.uint8),) * 2, labels, np.zeros((0, 8, 8, 3), np.uint8))
     reference = Reference(answers, Decision(), labels, classes)
-    page = render_report(record, photos, reference, _outcomes(bundle.manifest.variants, answers), Budget()).decode()
+    outcomes = _outcomes(bundle.manifest.variants, answers)
+    page = render_report(record, photos, reference, outcomes, Budget(), Choice(frames_per_second=12.0)).decode()
     for tag in (evil, "<i>photos</i>", "<u>y</u>", "<s>z</s>", "<em>why</em>"):
         assert tag not in page
     assert "&lt;b&gt;x&lt;/b&gt;" in page
+    assert "the most accurate that reaches 12 frames a second" in page
     for name in NAMES:
         assert name in page
 
