@@ -3,30 +3,48 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from device.bundle import Bundle, open_bundle
 from device.closing import Closing
-from device.contract import ColourOrder, Manifest, Variant
-from device.engines import Engine, available, not_installed, open_engine, prove
+from device.contract import ColourOrder, Decision, Manifest, Variant
+from device.engines import Accelerator, Engine, available, not_installed, open_engine, prove
 from device.errors import EngineError
-from device.prediction import Answer, decide
+from device.prediction import Answer, calibrate, decide
 from device.preprocess import Pixels, preprocess
 
 
 @dataclass(frozen=True, slots=True)
 class Classified:
-    """An answer and the milliseconds that it took."""
+    """What the model says about one picture, and the milliseconds that it took.
 
-    answer: Answer
+    Attributes:
+        probabilities: (classes,) float32 that sum to one, calibrated by the variant's temperature.
+        classes: their names.
+        unknown_threshold: of the variant.
+        preprocess_ms: for the picture to become the model's input.
+        infer_ms: for the model and the calibration.
+    """
+
+    probabilities: NDArray[np.float32]
+    classes: tuple[str, ...]
+    unknown_threshold: float
     preprocess_ms: float
     infer_ms: float
-    decide_ms: float
+
+    @property
+    def answer(self) -> Answer:
+        """Of this picture alone; worked out at each call, for most callers decide over several frames."""
+        return decide(self.probabilities, self.classes, Decision(unknown_threshold=self.unknown_threshold))
 
 
 class Classifier(Closing):
-    """Picture in, answer out. A context manager; not for use from two threads at once."""
+    """Picture in, probabilities out. A context manager; not for use from two threads at once."""
 
     def __init__(self, manifest: Manifest, variant: Variant, engine: Engine) -> None:
         self.manifest = manifest
@@ -46,42 +64,93 @@ class Classifier(Closing):
         start = time.perf_counter()
         pixels = preprocess(picture, self.manifest.preprocess, order)
         prepared = time.perf_counter()
-        probabilities = self._engine.run(pixels)
+        decision = self.variant.decision
+        probabilities = calibrate(self._engine.run(pixels), decision.temperature)
         inferred = time.perf_counter()
-        answer = decide(probabilities, self.manifest.classes, self.variant.decision)
-        decided = time.perf_counter()
-        return Classified(answer, (prepared - start) * 1e3, (inferred - prepared) * 1e3, (decided - inferred) * 1e3)
+        return Classified(
+            probabilities,
+            self.manifest.classes,
+            decision.unknown_threshold,
+            (prepared - start) * 1e3,
+            (inferred - prepared) * 1e3,
+        )
+
+    @property
+    def threads(self) -> int:
+        """Of the runtime on the CPU."""
+        return self._engine.threads
+
+    @property
+    def accelerator(self) -> str:
+        """Where the model runs: "cpu", "cuda", "tensorrt" or "edgetpu"."""
+        return self._engine.accelerator.value
 
     def close(self) -> None:
         """Free the model."""
         self._engine.close()
 
 
-def open_classifier(path: Path, variant: str | None = None, threads: int | None = None) -> Classifier:
+def open_classifier(
+    path: Path,
+    variant: str | None = None,
+    threads: int | None = None,
+    state: Path | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Classifier:
     """Open a bundle, load a variant and prove it on the golden inputs.
 
     Args:
         path: the ``.egb`` file.
-        variant: by name; by default the first, in the bundle's order of preference, whose runtime is installed.
-        threads: of the runtime; by default up to four cores.
+        variant: by name; by default what ``state`` holds, without it the first, in the bundle's order of preference,
+            whose runtime is installed.
+        threads: of the runtime; by default what ``state`` holds, without it up to four cores.
+        state: a folder in which this machine's choice is kept, see ``device.choosing``. At the first start every
+            variant is tried in a process of its own, so that one which crashes its runtime is passed over.
+        tell: takes lines about that.
 
     Raises:
         BundleError, ContractError: the bundle is not intact.
         EngineError: the variant does not load here or gives other answers than on the workstation.
     """
     with open_bundle(path) as bundle:
-        chosen = bundle.manifest.variant(variant) if variant else _preferred(bundle)
-        inputs, expected = bundle.golden()
+        if variant is None and state is not None:
+            return _open_chosen(bundle, threads, state, tell)
+        return _open(bundle, bundle.manifest.variant(variant) if variant else _preferred(bundle), threads)
+
+
+def _open_chosen(bundle: Bundle, threads: int | None, state: Path, tell: Callable[[str], None]) -> Classifier:
+    from device.choosing import Chosen, cache_folder, choose_here
+
+    def opened(chosen: Chosen) -> Classifier:
+        variant, cache = bundle.manifest.variant(chosen.variant), cache_folder(state)
+        return _open(bundle, variant, threads or chosen.threads, chosen.accelerator, cache)
+
+    chosen = choose_here(bundle, state, tell)
+    try:
+        return opened(chosen)
+    except EngineError as err:  # such as an accelerator that is no longer there
+        tell(f"{err}; choosing again")
+        return opened(choose_here(bundle, state, tell, again=True))
+
+
+def _open(
+    bundle: Bundle,
+    variant: Variant,
+    threads: int | None,
+    accelerator: Accelerator | None = None,
+    cache: Path | None = None,
+) -> Classifier:
+    inputs, expected = bundle.golden()
+    try:
+        engine = open_engine(variant, bundle.model(variant), threads, accelerator, cache)
         try:
-            engine = open_engine(chosen, bundle.model(chosen), threads)
-            try:
-                prove(engine, inputs, expected[chosen.name], bundle.manifest.golden.tolerance)
-            except EngineError:
-                engine.close()
-                raise
-        except EngineError as err:
-            raise EngineError(f"{path}, variant '{chosen.name}': {err}") from err
-        return Classifier(bundle.manifest, chosen, engine)
+            prove(engine, inputs, expected[variant.name], bundle.manifest.golden.tolerance)
+        except EngineError:
+            engine.close()
+            raise
+    except EngineError as err:
+        raise EngineError(f"{bundle.path}, variant '{variant.name}': {err}") from err
+    return Classifier(bundle.manifest, variant, engine)
 
 
 def _preferred(bundle: Bundle) -> Variant:

@@ -19,9 +19,9 @@ from device.errors import EdgegraftError, UsageError
 COMMAND_GROUP = "edgegraft.commands"
 
 _FAILED, _USAGE, _INTERRUPTED = 1, 2, 130
-_ORDER = ("demo", "train", "evaluate", "export", "bundle", "bench", "run", "doctor")
+_ORDER = ("demo", "capture", "train", "evaluate", "export", "bundle", "bench", "run", "service", "doctor")
 # From the name that cannot be imported to the extra that brings it.
-_EXTRAS = {"onnxruntime": "onnx"}
+_EXTRAS = {"onnxruntime": "onnx", **dict.fromkeys(("gpiozero", "paho", "starlette", "urllib3", "uvicorn"), "board")}
 
 
 class Command(Protocol):

@@ -33,6 +33,10 @@ class CameraError(DeviceError):
     """A camera URI that is not understood, or a source that does not open or fails."""
 
 
+class BadFrame(CameraError):  # noqa: N818 - the source goes on; it is counted and the next frame asked for
+    """One frame that cannot be used: cut short, corrupt or far too large."""
+
+
 class SinkError(DeviceError):
     """A sink URI that is not understood, or a sink that cannot be opened."""
 

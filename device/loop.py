@@ -1,79 +1,21 @@
-"""The loop: frames from a camera to a classifier to sinks.
-
-One thread reads the camera, the caller's thread classifies. Between them lies a FrameQueue: of a live source it
-keeps only the newest frame, so that an answer is never about the past; of a file it keeps every frame and makes
-the reader wait.
-"""
+"""The loop: newest frame, classify, decide; one thread for all cameras, which share the model in turn."""
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from device.cameras.base import Frame, FrameSource
+from device.cameras.base import Frame
+from device.cameras.spec import CameraSpec, Region
 from device.classifier import Classified, Classifier
+from device.decisions import Decided, Decider, FrameRateCap, MotionGate, Rules, crop
+from device.intake import Intake
 from device.prediction import PREDICTION_SCHEMA, Prediction, StageTimes
-from device.sinks.base import Sink, SinkGone
+from device.sinks.base import Result
 
-# Deep enough that reader and classifier seldom wait for one another, shallow enough to cost no memory.
-_FILE_DEPTH = 4
-_JOIN_TIMEOUT_S = 2.0
-
-
-class FrameQueue:
-    """Hands frames from the reader's thread to the classifier's.
-
-    Args:
-        live: keep only the newest frame and count the others as dropped; else keep all and block the reader.
-    """
-
-    def __init__(self, live: bool) -> None:
-        self._live = live
-        self._frames: deque[Frame] = deque()
-        self._changed = threading.Condition()
-        self._ended = False
-        self._error: BaseException | None = None
-        self.dropped = 0
-
-    def put(self, frame: Frame) -> bool:
-        """Add a frame; False when the queue was closed and the reader should stop."""
-        with self._changed:
-            if self._live:
-                self.dropped += len(self._frames)
-                self._frames.clear()
-            else:
-                self._changed.wait_for(lambda: len(self._frames) < _FILE_DEPTH or self._ended)
-            if self._ended:
-                return False
-            self._frames.append(frame)
-            self._changed.notify_all()
-            return True
-
-    def get(self) -> Frame | None:
-        """Wait for the next frame; None when the source has ended.
-
-        Raises:
-            whatever ended the source, once all frames before it have been taken.
-        """
-        with self._changed:
-            self._changed.wait_for(lambda: self._frames or self._ended)
-            if self._frames:
-                frame = self._frames.popleft()
-                self._changed.notify_all()
-                return frame
-            if self._error is not None:
-                raise self._error
-            return None
-
-    def end(self, error: BaseException | None = None) -> None:
-        """No more frames will come; with the reason when that is a failure."""
-        with self._changed:
-            self._ended = True
-            self._error = self._error or error
-            self._changed.notify_all()
+# How long the loop waits for a frame before it looks whether it was told to stop.
+_PATIENCE_S = 0.5
 
 
 @dataclass
@@ -82,6 +24,7 @@ class LoopStats:
 
     frames: int = 0
     dropped: int = 0
+    still: int = 0
     unknown: int = 0
     seconds: float = 0.0
     answers: dict[str, int] = field(default_factory=dict)
@@ -92,7 +35,6 @@ class LoopStats:
     def add(self, prediction: Prediction) -> None:
         """Count a prediction."""
         self.frames += 1
-        self.dropped = prediction.dropped
         self.unknown += prediction.unknown
         label = prediction.answer or "(unknown)"
         self.answers[label] = self.answers.get(label, 0) + 1
@@ -115,6 +57,7 @@ class LoopStats:
             "seconds": self.seconds,
             "frames_per_second": self.frames_per_second,
             "dropped": self.dropped,
+            "still": self.still,
             "unknown": self.unknown,
             "answers": self.answers,
             "mean_stages_ms": {stage: total / max(1, self.frames) for stage, total in self.stages_ms.items()},
@@ -126,81 +69,122 @@ class LoopStats:
     def sentence(self) -> str:
         """For a person."""
         text = f"{self.frames} frames in {self.seconds:.1f} s ({self.frames_per_second:.1f}/s), {self.dropped} dropped"
+        text = f"{text}, {self.still} still" if self.still else text
         text = f"{text}, {self.unknown} unknown"
         return f"{text}; {self.correct} of {self.scored} right" if self.scored else text
 
 
-def predictions(
-    camera: FrameSource, name: str, classifier: Classifier, limit: int | None = None
-) -> Iterator[Prediction]:
-    """Classify a camera's frames as they come.
+class Stream:
+    """One camera's part of the loop: which of its frames are classified, and what its regions' answers settle to.
 
     Args:
-        camera: open; it is read and closed by a thread of this function's.
-        name: how predictions call it.
-        classifier: open.
-        limit: stop after so many predictions.
-
-    Raises:
-        CameraError: the camera failed.
-        EngineError: the model failed.
+        spec: the camera.
+        classifier: names the classes and how sure is sure.
+        rules: how answers settle.
+        most_fps: frames a second that are classified at most; None is no limit.
+        gate: leaves out frames in which nothing moves; None classifies all.
     """
-    queue = FrameQueue(camera.live)
-    reader = threading.Thread(target=_read_into, args=(camera, queue), name="camera", daemon=True)
-    reader.start()
-    previous: str | None = None
-    try:
+
+    def __init__(
+        self,
+        spec: CameraSpec,
+        classifier: Classifier,
+        rules: Rules,
+        most_fps: float | None = None,
+        gate: MotionGate | None = None,
+    ) -> None:
+        self.name = spec.name
+        self.classified = 0
+        self.still = 0
+        self._regions: tuple[Region | None, ...] = spec.regions or (None,)
+        self._gate = gate
+        self._most_fps = most_fps
+        self._cap = FrameRateCap(most_fps)
+        decision = classifier.variant.decision
+        self._deciders = [Decider(classifier.manifest.classes, decision, rules) for _ in self._regions]
+
+    def limit(self, fps: float | None) -> None:
+        """Classify no more than so many frames a second, or than was set at the start, whichever is less."""
+        limits = [each for each in (fps, self._most_fps) if each is not None]
+        self._cap.limit(min(limits) if limits else None)
+
+    def passes(self, frame: Frame) -> bool:
+        """Whether this frame is to be classified."""
+        if not self._cap.due(frame.captured_monotonic):
+            return False
+        if self._gate is not None and self._gate.still(frame.pixels, frame.captured_monotonic):
+            self.still += 1
+            return False
+        return True
+
+    def results(self, frame: Frame, classifier: Classifier, dropped: int) -> Iterator[Result]:
+        """One result per region."""
+        self.classified += 1
+        for region, decider in zip(self._regions, self._deciders, strict=True):
+            pixels = frame.pixels if region is None else crop(frame.pixels, region)
+            classified = classifier.classify(pixels, frame.order)
+            start = time.perf_counter()
+            decided = decider.decide(classified.probabilities, frame.captured_monotonic)
+            decide_ms = (time.perf_counter() - start) * 1e3
+            name = "" if region is None else region.name
+            yield Result(_prediction((self.name, name), frame, classified, decided, decide_ms, dropped), frame)
+
+
+class Loop:
+    """Takes frames as the cameras' threads bring them, and answers.
+
+    Args:
+        intake: one lane per stream, in the same order.
+        streams: what becomes of each lane's frames.
+        classifier: open; used from the thread that iterates only.
+    """
+
+    def __init__(self, intake: Intake, streams: Sequence[Stream], classifier: Classifier) -> None:
+        self._intake = intake
+        self._streams = streams
+        self._classifier = classifier
+        # Since when a frame has been with the model, on time.monotonic; None while the loop waits for one.
+        self.busy_since: float | None = None
+        # When it last dealt with a frame, on time.time.
+        self.progressed_at: float | None = None
+
+    def results(self, limit: int | None = None) -> Iterator[Result]:
+        """Classify until the cameras end, the intake is closed, or so many results have been given.
+
+        Raises:
+            CameraError: a file could not be read.
+            EngineError: the model failed.
+        """
         count = 0
-        while (limit is None or count < limit) and (frame := queue.get()) is not None:
-            classified = classifier.classify(frame.pixels, frame.order)
-            changed = count == 0 or classified.answer.label != previous
-            previous = classified.answer.label
-            count += 1
-            yield _prediction(name, frame, classified, "changed" if changed else None, queue.dropped)
-    finally:
-        queue.end()
-        reader.join(_JOIN_TIMEOUT_S)
-
-
-def run_loop(
-    camera: FrameSource, name: str, classifier: Classifier, sinks: Sequence[Sink], limit: int | None = None
-) -> LoopStats:
-    """Classify until the source ends or the limit is reached, and give every prediction to every sink.
-
-    Raises:
-        CameraError, EngineError: see ``predictions``.
-        SinkError: a sink failed.
-    """
-    stats = LoopStats()
-    start = time.monotonic()
-    try:
-        for prediction in predictions(camera, name, classifier, limit):
-            stats.add(prediction)
-            for sink in sinks:
-                sink.write(prediction)
-    except (KeyboardInterrupt, SinkGone):
-        pass  # a person, or the program behind the pipe, has seen enough; the summary still comes
-    stats.seconds = time.monotonic() - start
-    return stats
-
-
-def _read_into(camera: FrameSource, queue: FrameQueue) -> None:
-    # The thread that reads also closes: releasing a device under a blocked read crashes in the driver's library.
-    with camera:
-        try:
-            while (frame := camera.read()) is not None:
-                if not queue.put(frame):
+        while True:
+            taken = self._intake.get(_PATIENCE_S)
+            if taken is None:
+                if self._intake.ended:
                     return
-            queue.end()
-        except BaseException as err:  # the other thread raises it
-            queue.end(err)
+                continue
+            lane, frame = taken
+            stream = self._streams[lane]
+            if not stream.passes(frame):
+                self.progressed_at = time.time()
+                continue
+            self.busy_since = time.monotonic()
+            for result in stream.results(frame, self._classifier, self._intake.dropped(lane)):
+                self.busy_since, self.progressed_at = None, time.time()
+                yield result
+                count += 1
+                if limit is not None and count >= limit:
+                    return
+                self.busy_since = time.monotonic()
+            self.busy_since = None
 
 
-def _prediction(name: str, frame: Frame, classified: Classified, event: str | None, dropped: int) -> Prediction:
-    answer = classified.answer
+def _prediction(
+    source: tuple[str, str], frame: Frame, classified: Classified, decided: Decided, decide_ms: float, dropped: int
+) -> Prediction:
+    answer = decided.answer
     return Prediction(
         schema=PREDICTION_SCHEMA,
-        camera=name,
+        camera=source[0],
         frame=frame.index,
         captured_at=frame.captured_at,
         age_ms=round((time.monotonic() - frame.captured_monotonic) * 1e3, 3),
@@ -208,14 +192,17 @@ def _prediction(name: str, frame: Frame, classified: Classified, event: str | No
         probability=round(answer.probability, 6),
         top=tuple((label, round(probability, 6)) for label, probability in answer.top),
         unknown=answer.label is None,
-        event=event,
+        event=decided.event,
         stages_ms=StageTimes(
             round(frame.decode_ms, 3),
             round(classified.preprocess_ms, 3),
             round(classified.infer_ms, 3),
-            round(classified.decide_ms, 3),
+            round(decide_ms, 3),
         ),
         dropped=dropped,
+        region=source[1],
+        settled=decided.settled,
+        previous=decided.previous,
         name=frame.name,
         truth=frame.truth,
     )

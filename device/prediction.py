@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from device.contract import Decision
 
-PREDICTION_SCHEMA = 1
+PREDICTION_SCHEMA = 2
 _TOP = 5
 # A quantised probability of 0 stands for anything under half a step of 1/256.
 _LEAST = 1.0 / 512
@@ -40,21 +41,35 @@ class StageTimes:
     decide: float
 
 
+class Event(Enum):
+    """What a settled answer did at this frame.
+
+    ENTERED: a class came where none was; LEFT: it went and none took its place; CHANGED: one class took another's.
+    """
+
+    ENTERED = "entered"
+    LEFT = "left"
+    CHANGED = "changed"
+
+
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """One classified frame, as sinks receive it.
 
     Attributes:
         schema: version of this record.
-        camera: the camera's URI.
+        camera: the camera's name; see ``device.cameras.spec``.
+        region: the part of the picture, or empty for the whole.
         frame: 0-based number at the camera.
         captured_at: seconds since 1970.
         age_ms: from capture to this answer.
-        answer: class, or None when unknown.
+        answer: this frame's class, or None when unknown.
         probability: of the most probable class.
         top: up to five (class, probability).
         unknown: no class reached the threshold.
-        event: "changed" when the answer is not that of the frame before, else None.
+        settled: the class that has held long enough to be acted upon, or None; see ``device.decisions``.
+        previous: what ``settled`` was before, where this frame has an event.
+        event: what ``settled`` did at this frame, else None.
         stages_ms: where the time went.
         dropped: frames passed over so far because newer ones had come.
         name: the file that the frame comes from, if any.
@@ -70,9 +85,12 @@ class Prediction:
     probability: float
     top: tuple[tuple[str, float], ...]
     unknown: bool
-    event: str | None
+    event: Event | None
     stages_ms: StageTimes
     dropped: int
+    region: str = ""
+    settled: str | None = None
+    previous: str | None = None
     name: str = ""
     truth: str | None = None
 

@@ -109,13 +109,13 @@ def _check_size(data: bytes) -> None:
 def _is_cut_short(data: bytes) -> bool:
     # OpenCV fills what is missing with grey and says nothing.
     if data.startswith(_JPEG_START):
-        return not _reaches_jpeg_end(data)
+        return not reaches_jpeg_end(data)
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return b"IEND" not in data
     return False
 
 
-def _reaches_jpeg_end(data: bytes) -> bool:
+def reaches_jpeg_end(data: bytes) -> bool:
     # From segment to segment: a thumbnail inside one has an end of its own, and phones append a film after the end.
     position = len(_JPEG_START)
     while marker := _JPEG_MARKER.search(data, position):

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from device.bench import BenchReport, bench_bundle
-from device.cameras import open_camera
+from device.cameras import parse_camera
 from device.classifier import open_classifier
 from device.console import say
-from device.loop import LoopStats, run_loop
+from device.loop import LoopStats
 from device.prediction import Prediction
+from device.runtime import run_cameras
 from device.scene import CLASSES, draw_dataset
+from device.sinks.base import Result, Want
+from device.status import Status
 from export.build import ExportConfig, ExportResult, export_run
 from export.errors import ExportError
 from pipeline.config import TrainConfig
@@ -85,7 +88,7 @@ def run_demo(config: DemoConfig, display: Display) -> DemoResult:
     say(f"5/5  classifying {config.frames} frames of a virtual camera, whose truth is known")
     display.begin("scene", config.frames, "frame")
     with open_classifier(bundle) as classifier:
-        scene = run_loop(open_camera(config.camera), config.camera, classifier, [_Watching(display)], config.frames)
+        scene = run_cameras(classifier, [parse_camera(config.camera)], [_Watching(display)], config.frames)
     display.end()
     return DemoResult(run, exported, bench, scene, config.camera)
 
@@ -96,8 +99,14 @@ class _Watching:
     def __init__(self, display: Display) -> None:
         self._display = display
 
-    def write(self, prediction: Prediction) -> None:
-        self._display.advance(1, prediction.answer or "unknown")
+    def wants(self, prediction: Prediction) -> Want:
+        return Want.PREDICTION
+
+    def write(self, result: Result) -> None:
+        self._display.advance(1, result.prediction.answer or "unknown")
+
+    def report(self, status: Status) -> None:
+        """The display shows progress only."""
 
     def close(self) -> None:
         """Nothing to release."""

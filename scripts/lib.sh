@@ -37,6 +37,20 @@ ensure_library() {
         say "it cannot be installed here; the test that needs it will be skipped"
 }
 
+# ensure_programs PACKAGE...: Debian packages that tests use as the other side, where they are missing and may be installed.
+ensure_programs() {
+    local missing=() package as_root=()
+    for package in "$@"; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -F 'install ok installed' >/dev/null || missing+=("$package")
+    done
+    [ ${#missing[@]} = 0 ] && return
+    [ "$(id -u)" = 0 ] || as_root=(sudo -n)
+    say "installing Debian's ${missing[*]} for tests"
+    { "${as_root[@]}" apt-get update -qq &&
+        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2; } ||
+        say "they cannot be installed here; tests that need them will be skipped"
+}
+
 # ensure_installed EXTRA: .venv with edgegraft[EXTRA]; done again only when what is asked for has changed.
 ensure_installed() {
     local extra=$1 python stamp wanted quiet=()

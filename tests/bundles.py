@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -168,14 +169,18 @@ def refusal(path: Path, data: bytes) -> str:
     return message
 
 
-def command_refusal(path: Path, data: bytes) -> str:
-    """The same through ``edgegraft run``: exit code 1, one line, no trace."""
+def command_refusal(path: Path, data: bytes, *options: str) -> str:
+    """The same through ``edgegraft run``: exit code 1, one line, no trace; before it perhaps that variants are new."""
     path.write_bytes(data)
     program = Path(sys.executable).with_name("edgegraft")
-    command = [str(program), "run", path.name, "--camera", "scene:?live=0&frames=1"]
-    result = subprocess.run(command, cwd=path.parent, capture_output=True, text=True, timeout=120, check=False)
+    command = [str(program), "run", path.name, "--camera", "scene:?live=0&frames=1", *options]
+    environment = {**os.environ, "XDG_STATE_HOME": str(path.parent / "state")}
+    result = subprocess.run(
+        command, cwd=path.parent, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
     assert (result.returncode, result.stdout) == (1, ""), result.stderr
-    (line,) = result.stderr.splitlines()
+    *told, line = result.stderr.splitlines()
+    assert [each.partition(" is new on this machine")[2] for each in told] in ([], [": trying its variants"])
     assert line.startswith(f"edgegraft run: {path.name}"), line
     return line
 

@@ -133,12 +133,18 @@ def colour_bundle(colour_models: dict[str, bytes], tmp_path_factory: pytest.Temp
     return write_colour_bundle(tmp_path_factory.mktemp("colours") / "colours.egb", colour_models)
 
 
+@pytest.fixture(scope="session")
+def state_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where commands under test keep what this machine chose, so that it is measured once for all tests."""
+    return tmp_path_factory.mktemp("state")
+
+
 @pytest.fixture
-def edgegraft(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+def edgegraft(tmp_path: Path, state_home: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs the installed command as a user would, in a folder of its own; ``shell`` may say what is around "$@"."""
     program = Path(sys.executable).with_name("edgegraft")
     # Buffered, as at a user's terminal, whatever is set where the tests run.
-    environment = {**os.environ, "PYTHONUNBUFFERED": ""}
+    environment = {**os.environ, "PYTHONUNBUFFERED": "", "XDG_STATE_HOME": str(state_home)}
 
     def run(*arguments: str | Path, shell: str = '"$@"') -> subprocess.CompletedProcess[str]:
         command = ["bash", "-c", f"set -o pipefail; {shell}", "bash", str(program), *map(str, arguments)]
@@ -158,7 +164,11 @@ def board_python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[st
     for entry in Path(np.__file__).parent.parent.iterdir():
         if not entry.name.startswith(absent):
             (site / entry.name).symlink_to(entry)
-    environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{site}"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{site}",
+        "XDG_STATE_HOME": str(tmp_path / "state"),
+    }
 
     def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-S", *map(str, arguments)]

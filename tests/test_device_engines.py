@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes.util
+import os
+import shutil
 import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,9 +19,10 @@ from numpy.typing import NDArray
 
 from device.classifier import open_classifier
 from device.contract import EngineKind, Manifest
-from device.engines import as_probabilities, available, open_engine, prove
-from device.engines.factory import default_threads, load_engine
+from device.engines import Accelerator, as_probabilities, available, open_engine, prove
+from device.engines.factory import accelerators, default_threads, load_engine
 from device.engines.fake import FakeEngine
+from device.engines.providers import PROVIDER, providers
 from device.errors import EngineError
 
 VARIANTS = ("tflite-float32", "tflite-static-int8", "onnx-float32", "onnx-static-int8")
@@ -244,3 +250,176 @@ def test_the_fake_engine_passes_the_same_checks_as_a_real_one() -> None:
 def test_runtimes_of_this_machine_are_found_and_threads_are_few() -> None:
     assert all(available(kind) for kind in EngineKind)
     assert 1 <= default_threads() <= 4
+
+
+def test_an_engine_says_where_it_runs_and_with_how_many_threads(colour_models: dict[str, bytes]) -> None:
+    for kind, name in ((EngineKind.LITERT, "tflite-float32"), (EngineKind.ONNX, "onnx-float32")):
+        assert accelerators(kind, colour_models[name])[-1] is Accelerator.CPU
+        with load_engine(kind, colour_models[name], 2) as engine:
+            assert (engine.threads, engine.accelerator) == (2, Accelerator.CPU)
+
+
+@pytest.mark.parametrize("accelerator", [Accelerator.CUDA, Accelerator.TENSORRT])
+def test_a_gpu_that_onnx_runtime_was_built_without_is_refused(accelerator: Accelerator) -> None:
+    import onnxruntime
+
+    if PROVIDER[accelerator] in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime is built with it")
+    with pytest.raises(EngineError, match=rf"is built without {PROVIDER[accelerator]}; install onnxruntime-gpu"):
+        load_engine(EngineKind.ONNX, onnx_model(), 1, accelerator)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "accelerator", "message"),
+    [
+        (EngineKind.ONNX, "onnx-float32", Accelerator.EDGETPU, "runs models on the CPU or a GPU, not on edgetpu"),
+        (EngineKind.LITERT, "tflite-float32", Accelerator.CUDA, "runs models on the CPU or an Edge TPU, not on cuda"),
+        (EngineKind.LITERT, "tflite-static-int8", Accelerator.EDGETPU, "compile its int8 variant with edgetpu_compil"),
+    ],
+)
+def test_an_accelerator_that_the_runtime_or_the_file_does_not_know_is_refused(
+    kind: EngineKind, name: str, accelerator: Accelerator, message: str, colour_models: dict[str, bytes]
+) -> None:
+    with pytest.raises(EngineError, match=message):
+        load_engine(kind, colour_models[name], 1, accelerator)
+
+
+def test_a_file_for_the_edge_tpu_is_recognised_and_its_missing_library_named(colour_models: dict[str, bytes]) -> None:
+    model = edgetpu_model(colour_models["tflite-static-int8"])
+    assert accelerators(EngineKind.LITERT, model) == (Accelerator.EDGETPU,)
+    if ctypes.util.find_library("edgetpu"):
+        pytest.skip("Coral's library is installed here")
+    with pytest.raises(EngineError, match=r"compiled for a Coral Edge TPU, .*libedgetpu\.so\.1.*libedgetpu1-std"):
+        load_engine(EngineKind.LITERT, model)
+    with pytest.raises(EngineError, match="compiled for a Coral Edge TPU and was to run on the CPU"):
+        load_engine(EngineKind.LITERT, model, 1, Accelerator.CPU)
+
+
+def test_an_edge_tpu_that_does_not_answer_is_told_from_a_missing_library(
+    colour_models: dict[str, bytes], tmp_path: Path
+) -> None:
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("needs a C compiler: sudo apt-get install gcc libc6-dev")
+    # Coral's library without a device: it is found, and hands out no delegate.
+    source = tmp_path / "edgetpu.c"
+    source.write_text(
+        "void *tflite_plugin_create_delegate(char **k, char **v, unsigned long n, void (*say)(const char *)) "
+        '{ say("no device"); return 0; }\nvoid tflite_plugin_destroy_delegate(void *d) {}\n'
+    )
+    command = [compiler, "-shared", "-fPIC", "-o", tmp_path / "libedgetpu.so.1", source]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    (tmp_path / "model.tflite").write_bytes(edgetpu_model(colour_models["tflite-static-int8"]))
+    program = (
+        "import sys; from pathlib import Path; from device.contract import EngineKind\n"
+        "from device.engines.factory import load_engine\n"
+        "load_engine(EngineKind.LITERT, Path(sys.argv[1]).read_bytes())"
+    )
+    child = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / "model.tflite"],
+        env={**os.environ, "LD_LIBRARY_PATH": str(tmp_path)},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert "EngineError: the Edge TPU does not answer" in child.stderr
+    assert "is it plugged in" in child.stderr
+
+
+def test_tensorrt_computes_in_the_variants_numbers_and_keeps_what_it_builds(tmp_path: Path) -> None:
+    offered = {recipe: providers(Accelerator.TENSORRT, recipe, tmp_path) for recipe in ("float32", "float16", "x_int8")}
+    flags = {recipe: _tensorrt_options(order) for recipe, order in offered.items()}
+    precision = {name: (each["trt_fp16_enable"], each["trt_int8_enable"]) for name, each in flags.items()}
+    assert precision == {"float32": ("False", "False"), "float16": ("True", "False"), "x_int8": ("True", "True")}
+    for each in flags.values():
+        assert (each["trt_engine_cache_enable"], each["trt_timing_cache_enable"]) == ("True", "True")
+        assert each["trt_engine_cache_path"] == each["trt_timing_cache_path"] == str(tmp_path)
+    assert "trt_engine_cache_enable" not in _tensorrt_options(providers(Accelerator.TENSORRT, "float32", None))
+    for order in offered.values():
+        names = [each if isinstance(each, str) else each[0] for each in order]
+        assert names == ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+
+
+@pytest.mark.long
+def test_a_gpu_whose_libraries_are_missing_is_an_error_and_no_silent_cpu(
+    colour_models: dict[str, bytes], gpu_runtime: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "model.onnx").write_bytes(colour_models["onnx-float32"])
+    program = """
+import sys
+from pathlib import Path
+from device.contract import EngineKind
+from device.engines import Accelerator
+from device.engines.factory import accelerators, load_engine
+from device.errors import EngineError
+
+model = Path(sys.argv[1]).read_bytes()
+print([each.value for each in accelerators(EngineKind.ONNX, model)])
+for accelerator in (Accelerator.CUDA, Accelerator.TENSORRT):
+    try:
+        load_engine(EngineKind.ONNX, model, 1, accelerator)
+    except EngineError as err:
+        print(err)
+print(load_engine(EngineKind.ONNX, model, 1).accelerator.value)
+"""
+    child = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / "model.onnx"],
+        env={**os.environ, "PYTHONPATH": str(gpu_runtime)},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    there, cuda, tensorrt, cpu = child.stdout.splitlines()
+    assert there == "['tensorrt', 'cuda', 'cpu']"
+    for line, name in ((cuda, "CUDAExecutionProvider"), (tensorrt, "TensorrtExecutionProvider")):
+        assert f"cannot use {name} and would have gone on with CPUExecutionProvider: lib" in line
+        assert "is not here; install the CUDA, cuDNN or TensorRT" in line
+    assert cpu == "cpu"
+    assert child.stderr == ""
+
+
+@pytest.fixture(scope="module")
+def gpu_runtime() -> Path:
+    """ONNX Runtime's build for NVIDIA GPUs, 0.3 GB, kept in the user's cache; CUDA itself is not with it."""
+    if Path("/dev/nvidia0").exists():
+        pytest.skip("there is a GPU here, whose libraries need not be missing")
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    folder = Path.home() / ".cache" / "edgegraft-tests" / f"onnxruntime-gpu-python{python}"
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+            install = [
+                sys.executable,
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--no-deps",
+                "--only-binary=:all:",
+                "--target",
+            ]
+            whole = Path(scratch) / "whole"
+            command = [*install, str(whole), "onnxruntime-gpu>=1.23"]
+            child = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+            if child.returncode:
+                pytest.skip(f"onnxruntime-gpu cannot be had: {child.stderr.strip()[-200:]}")
+            whole.rename(folder)  # whole or not at all
+    return folder
+
+
+def edgetpu_model(model: bytes) -> bytes:
+    """A file that names Coral's operator, as its compiler writes it."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    content = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(model, 0))
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
+    code.customCode = "edgetpu-custom-op"
+    content.operatorCodes.append(code)
+    content.subgraphs[0].operators[0].opcodeIndex = len(content.operatorCodes) - 1
+    content.subgraphs[0].operators[0].builtinOptions = None
+    content.subgraphs[0].operators[0].builtinOptionsType = 0
+    builder = flatbuffers.Builder(0)
+    builder.Finish(content.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def _tensorrt_options(order: list[Any]) -> dict[str, str]:
+    return dict(order[0][1])

@@ -13,15 +13,16 @@ from pathlib import Path
 import pytest
 
 from device.errors import SinkError
-from device.prediction import Prediction, StageTimes
+from device.prediction import Event, Prediction, StageTimes
 from device.sinks import SinkGone, open_sink
+from device.sinks.base import Result
 from device.sinks.jsonl import JsonLinesSink
 from device.sinks.terminal import TerminalSink
 
 
 def prediction(frame: int = 0, **changes: object) -> Prediction:
     fields: dict[str, object] = {
-        "schema": 1,
+        "schema": 2,
         "camera": "scene:",
         "frame": frame,
         "captured_at": 1_700_000_000.25,
@@ -33,17 +34,18 @@ def prediction(frame: int = 0, **changes: object) -> Prediction:
         "event": None,
         "stages_ms": StageTimes(1.0, 2.0, 3.0, 0.5),
         "dropped": 4,
+        "settled": None if changes.get("unknown") else "größe",
     }
     return Prediction(**{**fields, **changes})  # type: ignore[arg-type]
 
 
 def test_a_line_is_one_json_object_with_everything(tmp_path: Path) -> None:
     sink = open_sink(f"jsonl:{tmp_path / 'events.jsonl'}")
-    sink.write(prediction(7, truth="stop", name="a.jpg"))
+    sink.write(Result(prediction(7, event=Event.ENTERED, truth="stop", name="a.jpg")))
     sink.close()
     (line,) = (tmp_path / "events.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(line) == {
-        "schema": 1,
+        "schema": 2,
         "camera": "scene:",
         "frame": 7,
         "captured_at": 1_700_000_000.25,
@@ -52,9 +54,12 @@ def test_a_line_is_one_json_object_with_everything(tmp_path: Path) -> None:
         "probability": 0.75,
         "top": [["größe", 0.75], ['b"c', 0.25]],
         "unknown": False,
-        "event": None,
+        "event": "entered",
         "stages_ms": {"decode": 1.0, "preprocess": 2.0, "infer": 3.0, "decide": 0.5},
         "dropped": 4,
+        "region": "",
+        "settled": "größe",
+        "previous": None,
         "name": "a.jpg",
         "truth": "stop",
     }
@@ -62,7 +67,7 @@ def test_a_line_is_one_json_object_with_everything(tmp_path: Path) -> None:
 
 def test_an_unknown_answer_is_null(tmp_path: Path) -> None:
     sink = open_sink(f"jsonl:{tmp_path / 'events.jsonl'}")
-    sink.write(prediction(answer=None, unknown=True))
+    sink.write(Result(prediction(answer=None, unknown=True)))
     sink.close()
     line = json.loads((tmp_path / "events.jsonl").read_text(encoding="utf-8"))
     assert (line["answer"], line["unknown"], line["top"][0][0]) == (None, True, "größe")
@@ -72,7 +77,7 @@ def test_a_second_run_appends_to_the_file_of_the_first(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     for frame in (1, 2):
         sink = open_sink(f"jsonl:{path}")
-        sink.write(prediction(frame))
+        sink.write(Result(prediction(frame)))
         sink.close()
     assert [json.loads(line)["frame"] for line in path.read_text(encoding="utf-8").splitlines()] == [1, 2]
 
@@ -80,7 +85,7 @@ def test_a_second_run_appends_to_the_file_of_the_first(tmp_path: Path) -> None:
 def test_a_line_can_be_read_before_the_sink_is_closed(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     sink = open_sink(f"jsonl:{path}")
-    sink.write(prediction(3))
+    sink.write(Result(prediction(3)))
     assert json.loads(path.read_text(encoding="utf-8"))["frame"] == 3
     sink.close()
 
@@ -88,7 +93,7 @@ def test_a_line_can_be_read_before_the_sink_is_closed(tmp_path: Path) -> None:
 def test_a_full_disk_is_a_sink_error_with_the_way_out() -> None:
     sink = open_sink("jsonl:/dev/full")
     with pytest.raises(SinkError, match="/dev/full: No space left on device; free some space or name another place"):
-        sink.write(prediction())
+        sink.write(Result(prediction()))
     sink.close()
 
 
@@ -100,7 +105,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, target: str) ->
     assert str(path) in str(caught.value)
 
 
-@pytest.mark.parametrize("uri", ["events.jsonl", "mqtt://host/topic", "jsonl", "", "https://example.org"])
+@pytest.mark.parametrize("uri", ["events.jsonl", "ftp://host/topic", "jsonl", "", "file:///etc/passwd"])
 def test_a_sink_that_is_not_understood_is_told_what_is(uri: str) -> None:
     with pytest.raises(SinkError, match="is not understood; expected jsonl:- or jsonl:FILE") as caught:
         open_sink(uri)
@@ -117,7 +122,7 @@ def test_a_reader_that_has_left_is_no_error() -> None:
     os.close(reading)
     sink = JsonLinesSink(os.fdopen(writing, "wb"), "a pipe")
     with pytest.raises(SinkGone):
-        sink.write(prediction())
+        sink.write(Result(prediction()))
     sink.close()
 
 
@@ -139,7 +144,7 @@ def terminal_lines(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[Prediction
         monkeypatch.setattr(sys, "stdout", stream)
         sink = TerminalSink()
         for each in predictions:
-            sink.write(each)
+            sink.write(Result(each))
         sink.close()
         return stream.getvalue().splitlines()
 
@@ -149,7 +154,7 @@ def terminal_lines(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[Prediction
 def test_a_person_sees_a_line_for_every_change_and_none_between(
     terminal_lines: Callable[[list[Prediction]], list[str]],
 ) -> None:
-    lines = terminal_lines([prediction(0, event="changed"), prediction(1), prediction(2, event="changed")])
+    lines = terminal_lines([prediction(0, event=Event.CHANGED), prediction(1), prediction(2, event=Event.CHANGED)])
     assert len(lines) == 2
     assert "frame      0" in lines[0]
     assert "[###############.....]  75%  größe  12 ms" in lines[0]
@@ -158,7 +163,7 @@ def test_a_person_sees_a_line_for_every_change_and_none_between(
 def test_a_person_sees_what_an_unknown_thing_was_taken_for(
     terminal_lines: Callable[[list[Prediction]], list[str]],
 ) -> None:
-    (line,) = terminal_lines([prediction(0, event="changed", answer=None, unknown=True)])
+    (line,) = terminal_lines([prediction(0, event=Event.CHANGED, answer=None, unknown=True)])
     assert "unknown (größe?)" in line
 
 

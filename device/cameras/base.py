@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
 
+from device.closing import Closing
 from device.contract import ColourOrder
 from device.preprocess import Pixels
 
@@ -46,17 +47,30 @@ class FrameSource(Protocol):
     def live(self) -> bool: ...
 
     def read(self) -> Frame | None:
-        """The next frame, or None when the source has come to its end.
+        """The next frame, or None when the source has come to its end or was interrupted.
+
+        It returns, with or without a frame, within seconds; a source that may wait longer has a time limit of its own.
 
         Raises:
             CameraError: the source failed; what and what to do is in the message.
+            BadFrame: this frame is of no use; the next may be.
         """
 
+    def interrupt(self) -> None:
+        """Make a ``read`` that waits in another thread return soon; the source can only be closed after it."""
+
     def close(self) -> None:
-        """Release the device or file; the thread that reads calls it. Twice is allowed."""
+        """Release the device, file, child process or connection; the thread that reads calls it. Twice is allowed."""
 
     def __enter__(self) -> FrameSource: ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+class Source(Closing):
+    """Base of cameras and files whose ``read`` never waits long."""
+
+    def interrupt(self) -> None:
+        """See ``FrameSource.interrupt``."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from device.cameras.base import Frame
-from device.closing import Closing
+from device.cameras.base import Frame, Source
 from device.contract import ColourOrder
 from device.preprocess import Pixels
 
 
-class FakeCamera(Closing):
+class FakeCamera(Source):
     """Implements ``FrameSource``.
 
     Args:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from device.cameras.base import Frame
-from device.closing import Closing
+from device.cameras.base import Frame, Source
 from device.contract import ColourOrder
 from device.errors import CameraError
 from device.scene import Film, render
@@ -14,7 +13,7 @@ from device.scene import Film, render
 _SIDES = range(64, 4097)
 
 
-class SceneCamera(Closing):
+class SceneCamera(Source):
     """A FrameSource that draws what it sees.
 
     A frame's ``truth`` is the class in view (``nothing`` where there is no sign), or None while a sign comes
@@ -90,8 +89,12 @@ class SceneCamera(Closing):
             truth=shot.truth,
         )
 
-    def close(self) -> None:
+    def interrupt(self) -> None:
         """End the film; a ``read`` that waits in another thread returns None at once."""
+        self._closed.set()
+
+    def close(self) -> None:
+        """See ``FrameSource.close``."""
         self._closed.set()
 
     def _index_at(self, now: float) -> int:

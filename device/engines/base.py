@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from types import TracebackType
 from typing import Protocol
 
@@ -15,6 +16,15 @@ from device.errors import EngineError
 _SUM_TOLERANCE = 0.1
 
 
+class Accelerator(Enum):
+    """Where a model runs."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+    TENSORRT = "tensorrt"
+    EDGETPU = "edgetpu"
+
+
 class Engine(Protocol):
     """A loaded model. Not for use from two threads at once."""
 
@@ -25,6 +35,14 @@ class Engine(Protocol):
     @property
     def output(self) -> TensorSpec:
         """What the model itself puts out, before de-quantisation."""
+
+    @property
+    def threads(self) -> int:
+        """Of the runtime on the CPU."""
+
+    @property
+    def accelerator(self) -> Accelerator:
+        """Where the model really runs, as the runtime reports it."""
 
     def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Classify one picture.

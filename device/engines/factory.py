@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from device.contract import EngineKind, Variant
-from device.engines.base import Engine
+from device.engines.base import Accelerator, Engine
 from device.errors import EngineError
 
 _PACKAGE = {EngineKind.LITERT: "ai_edge_litert", EngineKind.ONNX: "onnxruntime"}
@@ -32,18 +33,26 @@ def default_threads() -> int:
     return min(_MOST_THREADS, len(os.sched_getaffinity(0)))
 
 
-def open_engine(variant: Variant, model: bytes, threads: int | None = None) -> Engine:
+def open_engine(
+    variant: Variant,
+    model: bytes,
+    threads: int | None = None,
+    accelerator: Accelerator | None = None,
+    cache: Path | None = None,
+) -> Engine:
     """Load a variant and compare what its runtime reports with the manifest.
 
     Args:
         variant: from the manifest.
         model: its file's bytes, already compared with their sha256: a loader is no integrity check.
         threads: of the runtime; the default is ``default_threads()``.
+        accelerator: the default is the one that the file was compiled for, for most the CPU.
+        cache: a folder of this user's where TensorRT keeps what it built; made if it does not exist.
 
     Raises:
-        EngineError: runtime missing, model does not load, or is not what the manifest says.
+        EngineError: runtime or accelerator missing, model does not load, or is not what the manifest says.
     """
-    engine = load_engine(variant.engine, model, threads)
+    engine = load_engine(variant.engine, model, threads, accelerator, variant.recipe, cache)
     for what, found, expected in (
         ("input", engine.input, variant.input),
         ("output", engine.output, variant.output),
@@ -57,22 +66,48 @@ def open_engine(variant: Variant, model: bytes, threads: int | None = None) -> E
     return engine
 
 
-def load_engine(kind: EngineKind, model: bytes, threads: int | None = None) -> Engine:
-    """Load a model that has no manifest yet.
+def load_engine(
+    kind: EngineKind,
+    model: bytes,
+    threads: int | None = None,
+    accelerator: Accelerator | None = None,
+    recipe: str = "",
+    cache: Path | None = None,
+) -> Engine:
+    """Load a model that has no manifest yet; see ``open_engine``.
 
     Raises:
-        EngineError: runtime missing, or the model does not load.
+        EngineError: runtime or accelerator missing, or the model does not load.
     """
     if not available(kind):
         raise EngineError(not_installed(kind))
     threads = threads or default_threads()
     if kind is EngineKind.LITERT:
-        from device.engines.litert import LiteRtEngine
+        from device.engines.litert import LiteRtEngine, accelerator_of
 
-        return LiteRtEngine(model, threads)
+        return LiteRtEngine(model, threads, accelerator or accelerator_of(model))
     from device.engines.onnx import OnnxEngine
 
-    return OnnxEngine(model, threads)
+    if accelerator is Accelerator.TENSORRT and cache is not None:
+        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return OnnxEngine(model, threads, accelerator or Accelerator.CPU, recipe, cache)
+
+
+def accelerators(kind: EngineKind, model: bytes) -> tuple[Accelerator, ...]:
+    """Where a model may run with the runtime that is installed, most promising first; whether it does, shows a try.
+
+    Raises:
+        EngineError: the runtime is missing.
+    """
+    if not available(kind):
+        raise EngineError(not_installed(kind))
+    if kind is EngineKind.LITERT:
+        from device.engines.litert import accelerator_of
+
+        return (accelerator_of(model),)
+    from device.engines.onnx import accelerators as of_onnx
+
+    return of_onnx()
 
 
 def prove(

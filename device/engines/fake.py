@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from device.closing import Closing
 from device.contract import TensorSpec
-from device.engines.base import as_probabilities
+from device.engines.base import Accelerator, as_probabilities
 
 
 class FakeEngine(Closing):
@@ -26,6 +26,8 @@ class FakeEngine(Closing):
     ) -> None:
         self.input = TensorSpec(name="pixels", shape=(1, *size, 3), dtype="uint8")
         self.output = TensorSpec(name="probabilities", shape=(1, classes), dtype="float32")
+        self.threads = 1
+        self.accelerator = Accelerator.CPU
         self._answer = answer
 
     def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

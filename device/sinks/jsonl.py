@@ -11,7 +11,8 @@ import msgspec
 
 from device.errors import SinkError
 from device.prediction import Prediction
-from device.sinks.base import SinkGone
+from device.sinks.base import Result, SinkGone, Want
+from device.status import Status
 
 
 class JsonLinesSink:
@@ -27,10 +28,17 @@ class JsonLinesSink:
         self._name = name
         self._encoder = msgspec.json.Encoder()
 
-    def write(self, prediction: Prediction) -> None:
+    def wants(self, prediction: Prediction) -> Want:
+        """See ``Sink.wants``: every prediction."""
+        return Want.PREDICTION
+
+    def report(self, status: Status) -> None:
+        """See ``Sink.report``: lines are predictions only."""
+
+    def write(self, result: Result) -> None:
         """See ``Sink.write``. Fields are those of ``Prediction``; ``top`` is a list of [class, probability]."""
         try:
-            self._stream.write(self._encoder.encode(prediction) + b"\n")
+            self._stream.write(self._encoder.encode(result.prediction) + b"\n")
             self._stream.flush()
         except BrokenPipeError as err:
             raise SinkGone from err
@@ -44,12 +52,13 @@ class JsonLinesSink:
                 self._stream.close()
 
 
-def open_jsonl(target: str) -> JsonLinesSink:
-    """``-`` is standard output, anything else a file that is appended to.
+def open_jsonl(uri: str) -> JsonLinesSink:
+    """``jsonl:-`` is standard output, anything else a file that is appended to.
 
     Raises:
         SinkError: the file cannot be written.
     """
+    target = uri.partition(":")[2]
     if target == "-":
         if sys.stdout is None:
             raise SinkError("jsonl:- writes to standard output, which is closed; name a file: jsonl:FILE")

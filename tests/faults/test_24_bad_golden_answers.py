@@ -108,5 +108,5 @@ def test_the_command_says_so_in_one_line(
     colour_bundle: Path, with_golden: Callable[..., bytes], tmp_path: Path
 ) -> None:
     data = with_golden(lambda arrays: arrays.update({"tflite-float32": arrays["tflite-float32"][::-1].copy()}))
-    line = command_refusal(tmp_path / "bad.egb", data)
+    line = command_refusal(tmp_path / "bad.egb", data, "--variant", "tflite-float32")
     assert "bad.egb, variant 'tflite-float32': on the golden inputs the model is off by" in line
