@@ -38,7 +38,8 @@ class LiveConfig:
     Attributes:
         bundle: the ``.egb`` file.
         cameras: URIs.
-        sinks: URIs; without any a terminal shows the answers, unless ``quiet``.
+        sinks: URIs.
+        quiet: show no answers on standard output.
         web: address of the live view, or None.
         web_token: where its token is kept, ``file:PATH`` or ``credential:NAME``.
         web_names: names by which it may be called beside this machine's own.
@@ -163,7 +164,9 @@ def _live_view(
 def _sinks(config: LiveConfig) -> Iterator[tuple[str, Sink]]:
     for uri in config.sinks:
         yield sink_name(uri), open_sink(uri)
-    if not config.sinks and not config.quiet and config.web is None:
+    # A person at a terminal sees the answers whatever else takes them; a log or a program only where nothing does.
+    watched = sys.stdout is not None and sys.stdout.isatty()
+    if not config.quiet and "jsonl:-" not in config.sinks and (watched or not (config.sinks or config.web)):
         yield "terminal", TerminalSink()
 
 
