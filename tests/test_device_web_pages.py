@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -81,13 +82,11 @@ def test_picture_answer_bars_history_and_saving(browser: Any, tmp_path: Path, si
         seen(page, "document.querySelector('#rate-now').textContent.endsWith('/s')")
         page.get_by_role("button", name="rose").click()
         seen(page, "document.querySelector('#said').textContent.startsWith('saved rose/')")
-        # On a busy machine the picture that is shown may be gone before it is saved: a person presses again.
-        for _ in range(10):
-            page.get_by_label("New class").fill("peony")
-            page.get_by_label("New class").press("Enter")
-            page.wait_for_timeout(1500)
-            if page.get_by_role("button", name="peony").count():
-                break
+        # The very same picture cannot lie in two classes: wait for another.
+        before = page.evaluate("document.querySelector('#picture').src")
+        seen(page, f"document.querySelector('#picture').src !== {json.dumps(before)}")
+        page.get_by_label("New class").fill("peony")
+        page.get_by_label("New class").press("Enter")
         page.get_by_role("button", name="peony").wait_for()
         visitor.shoot(tmp_path, name)
         world.shown = "daisy"
