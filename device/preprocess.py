@@ -10,7 +10,6 @@ import io
 import re
 
 import cv2
-import imagesize
 import numpy as np
 from numpy.typing import NDArray
 
@@ -95,7 +94,10 @@ def preprocess_bytes(data: bytes, spec: PreprocessSpec) -> Pixels:
 
 
 def _check_size(data: bytes) -> None:
-    # What the header claims, before OpenCV allocates it.
+    # What the header claims, before OpenCV allocates it. The import brings an HTTP client along, which a camera
+    # that sends no photos need not wait for.
+    import imagesize
+
     try:
         width, height = imagesize.get(io.BytesIO(data))
     except Exception as err:  # a header that is damaged can make it raise anything

@@ -13,7 +13,6 @@ from device.cameras.base import FrameSource
 from device.cameras.files import VideoFile, open_folder, open_photo
 from device.cameras.options import Kind, read_options
 from device.cameras.programs import Program, csi_program, gst_program
-from device.cameras.scene import SceneCamera
 from device.cameras.spec import CameraSpec
 from device.cameras.v4l2 import V4l2Camera, find_device
 from device.errors import CameraError
@@ -51,6 +50,9 @@ def parse_camera(uri: str, want: tuple[int, int] | None = None) -> CameraSpec:
     kind = _kind(uri, address)
     options = read_options(uri, options_text, kind)
     if kind is Kind.SCENE:
+        # Drawn pictures cost a start 20 ms of imports.
+        from device.cameras.scene import SceneCamera
+
         live = options.get("live", True)
         own = _named(options, "seed", "fps", "frames", "width", "height", "live")
         SceneCamera(**own).close()
