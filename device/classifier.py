@@ -18,6 +18,9 @@ from device.errors import EngineError
 from device.prediction import Answer, calibrate, decide
 from device.preprocess import Pixels, preprocess
 
+# Of each copy the runtime keeps the weights once more, in an order of its own.
+_LARGEST_COPIED_BYTES = 16 * 1024**2
+
 
 @dataclass(frozen=True, slots=True)
 class Classified:
@@ -44,12 +47,22 @@ class Classified:
 
 
 class Classifier(Closing):
-    """Picture in, probabilities out. A context manager; not for use from two threads at once."""
+    """Picture in, probabilities out. A context manager; not for use from two threads at once.
 
-    def __init__(self, manifest: Manifest, variant: Variant, engine: Engine) -> None:
+    Args:
+        manifest: of the bundle.
+        variant: of the manifest.
+        engine: the variant's model, loaded and proved.
+        load: loads it once more, on so many threads; None where it cannot be copied.
+    """
+
+    def __init__(
+        self, manifest: Manifest, variant: Variant, engine: Engine, load: Callable[[int], Engine] | None = None
+    ) -> None:
         self.manifest = manifest
         self.variant = variant
         self._engine = engine
+        self._load = load
 
     def classify(self, picture: Pixels, order: ColourOrder = ColourOrder.BGR) -> Classified:
         """Classify one picture.
@@ -84,6 +97,18 @@ class Classifier(Closing):
     def accelerator(self) -> str:
         """Where the model runs: "cpu", "cuda", "tensorrt" or "edgetpu"."""
         return self._engine.accelerator.value
+
+    def copies(self) -> list[Classifier]:
+        """As many as this one has threads, each on one thread; for the caller to close. None of a large model, which
+        would not fit into memory so often, nor where something else than the CPU computes.
+
+        Raises:
+            EngineError: it does not load again.
+        """
+        small = self.variant.file.size_bytes <= _LARGEST_COPIED_BYTES
+        if self._load is None or not small or self._engine.accelerator is not Accelerator.CPU or self.threads < 2:
+            return []
+        return [Classifier(self.manifest, self.variant, self._load(1)) for _ in range(self.threads)]
 
     def close(self) -> None:
         """Free the model."""
@@ -141,8 +166,9 @@ def _open(
     cache: Path | None = None,
 ) -> Classifier:
     inputs, expected = bundle.golden()
+    model = bundle.model(variant)
     try:
-        engine = open_engine(variant, bundle.model(variant), threads, accelerator, cache)
+        engine = open_engine(variant, model, threads, accelerator, cache)
         try:
             prove(engine, inputs, expected[variant.name], bundle.manifest.golden.tolerance)
         except EngineError:
@@ -150,7 +176,7 @@ def _open(
             raise
     except EngineError as err:
         raise EngineError(f"{bundle.path}, variant '{variant.name}': {err}") from err
-    return Classifier(bundle.manifest, variant, engine)
+    return Classifier(bundle.manifest, variant, engine, lambda threads: open_engine(variant, model, threads))
 
 
 def _preferred(bundle: Bundle) -> Variant:

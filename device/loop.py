@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from device.cameras.base import Frame
 from device.cameras.spec import CameraSpec, Region
 from device.classifier import Classified, Classifier
+from device.crew import Crew
 from device.decisions import Decided, Decider, FrameRateCap, MotionGate, Rules, crop
 from device.intake import Intake
 from device.prediction import PREDICTION_SCHEMA, Prediction, StageTimes
+from device.preprocess import Pixels
 from device.sinks.base import Result
 
 # How long the loop waits for a frame before it looks whether it was told to stop.
@@ -117,17 +122,36 @@ class Stream:
             return False
         return True
 
-    def results(self, frame: Frame, classifier: Classifier, dropped: int) -> Iterator[Result]:
-        """One result per region."""
+    def submit(self, frame: Frame, crew: Crew) -> list[Future[Classified]]:
+        """Begin to classify every region, ahead of ``results``."""
+        return [crew.submit(pixels, frame.order) for pixels in self._pictures(frame)]
+
+    def classify(self, frame: Frame, classifier: Classifier) -> Iterator[Classified]:
+        """Every region, one at a time."""
+        return (classifier.classify(pixels, frame.order) for pixels in self._pictures(frame))
+
+    def results(self, frame: Frame, answers: Iterable[Classified], dropped: int) -> Iterator[Result]:
+        """One result per region.
+
+        Args:
+            frame: in the order in which they came.
+            answers: about its regions, in their order.
+            dropped: frames of this camera so far.
+        """
         self.classified += 1
-        for region, decider in zip(self._regions, self._deciders, strict=True):
-            pixels = frame.pixels if region is None else crop(frame.pixels, region)
-            classified = classifier.classify(pixels, frame.order)
+        for region, decider, classified in zip(self._regions, self._deciders, answers, strict=True):
             start = time.perf_counter()
             decided = decider.decide(classified.probabilities, frame.captured_monotonic)
             decide_ms = (time.perf_counter() - start) * 1e3
             name = "" if region is None else region.name
             yield Result(_prediction((self.name, name), frame, classified, decided, decide_ms, dropped), frame)
+
+    def _pictures(self, frame: Frame) -> Iterator[Pixels]:
+        return (frame.pixels if region is None else crop(frame.pixels, region) for region in self._regions)
+
+
+# A frame whose classification has begun, the answers to come, and how many frames were dropped before it.
+_Begun: TypeAlias = tuple[Stream, Frame, Iterable[Classified], int]
 
 
 class Loop:
@@ -137,12 +161,16 @@ class Loop:
         intake: one lane per stream, in the same order.
         streams: what becomes of each lane's frames.
         classifier: open; used from the thread that iterates only.
+        crew: copies of it that classify in its place, for lanes of which every frame counts.
     """
 
-    def __init__(self, intake: Intake, streams: Sequence[Stream], classifier: Classifier) -> None:
+    def __init__(
+        self, intake: Intake, streams: Sequence[Stream], classifier: Classifier, crew: Crew | None = None
+    ) -> None:
         self._intake = intake
         self._streams = streams
         self._classifier = classifier
+        self._crew = crew
         # Since when a frame has been with the model, on time.monotonic; None while the loop waits for one.
         self.busy_since: float | None = None
         # When it last dealt with a frame, on time.time.
@@ -156,19 +184,9 @@ class Loop:
             EngineError: the model failed.
         """
         count = 0
-        while True:
-            taken = self._intake.get(_PATIENCE_S)
-            if taken is None:
-                if self._intake.ended:
-                    return
-                continue
-            lane, frame = taken
-            stream = self._streams[lane]
-            if not stream.passes(frame):
-                self.progressed_at = time.time()
-                continue
+        for stream, frame, answers, dropped in self._begun():
             self.busy_since = time.monotonic()
-            for result in stream.results(frame, self._classifier, self._intake.dropped(lane)):
+            for result in stream.results(frame, answers, dropped):
                 self.busy_since, self.progressed_at = None, time.time()
                 yield result
                 count += 1
@@ -176,6 +194,36 @@ class Loop:
                     return
                 self.busy_since = time.monotonic()
             self.busy_since = None
+
+    def _begun(self) -> Iterator[_Begun]:
+        ahead: deque[_Begun] = deque()
+        most = 0 if self._crew is None else self._crew.size + 1
+        while True:
+            try:
+                # With frames at work, only what has come already goes ahead of their answers.
+                taken = self._intake.get(0.0 if ahead else _PATIENCE_S)
+            except Exception:
+                yield from ahead
+                raise
+            if taken is None:
+                if ahead:
+                    yield ahead.popleft()
+                elif self._intake.ended:
+                    return
+                continue
+            lane, frame = taken
+            if not self._streams[lane].passes(frame):
+                self.progressed_at = time.time()
+                continue
+            ahead.append(self._begin(lane, frame))
+            if len(ahead) > most:
+                yield ahead.popleft()
+
+    def _begin(self, lane: int, frame: Frame) -> _Begun:
+        stream, dropped = self._streams[lane], self._intake.dropped(lane)
+        if self._crew is None:
+            return stream, frame, stream.classify(frame, self._classifier), dropped
+        return stream, frame, (each.result() for each in stream.submit(frame, self._crew)), dropped
 
 
 def _prediction(

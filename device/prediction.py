@@ -122,10 +122,18 @@ def decide(probabilities: NDArray[np.float32], classes: tuple[str, ...], decisio
         decision: temperature and unknown threshold of the bundle.
     """
     calibrated = calibrate(probabilities, decision.temperature)
-    # Of a thousand classes only the best few are sorted: 0.02 instead of 0.08 ms a frame.
-    rest = max(0, len(calibrated) - _TOP)
-    best = np.argpartition(calibrated, rest)[rest:] if rest else np.arange(len(calibrated))
-    order = best[np.argsort(calibrated[best])[::-1]]
+    order = _best(calibrated, _TOP)
     top = tuple((classes[index], float(calibrated[index])) for index in order)
     label, probability = top[0]
     return Answer(label if probability >= decision.unknown_threshold else None, probability, top)
+
+
+def _best(probabilities: NDArray[np.float32], count: int) -> list[int]:
+    # One after another: of a thousand classes 0.01 ms. Sorting takes 0.08, and so does numpy's partition where, as
+    # in quantised outputs, nearly all are equal.
+    left = probabilities.copy()
+    best: list[int] = []
+    for _ in range(min(count, len(left))):
+        best.append(int(left.argmax()))
+        left[best[-1]] = -np.inf
+    return best

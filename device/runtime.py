@@ -14,6 +14,7 @@ from device.cameras.spec import CameraSpec
 from device.cameras.supervisor import SupervisedFeed, Supervision
 from device.classifier import Classifier
 from device.closing import Closing
+from device.crew import Crew
 from device.decisions import MotionGate, PowerMode, Rules
 from device.drift import DriftWatch
 from device.errors import CameraError
@@ -76,7 +77,10 @@ class Runtime(Closing):
         self._intake = Intake([camera.live for camera in cameras])
         self._feeds = [self._feed(lane, camera) for lane, camera in enumerate(cameras)]
         self._streams = [self._stream(camera) for camera in cameras]
-        self._loop = Loop(self._intake, self._streams, classifier)
+        # Of files every frame counts and none hurries: copies of the model share them out.
+        self._copies = [] if any(camera.live for camera in cameras) else classifier.copies()
+        self._crew = Crew(self._copies) if self._copies else None
+        self._loop = Loop(self._intake, self._streams, classifier, self._crew)
         spec = classifier.manifest.preprocess
         self._drift = {camera.name: DriftWatch(camera.name, spec) for camera in cameras if camera.live}
         self._health = HealthWatch()
@@ -137,6 +141,10 @@ class Runtime(Closing):
                 sink.close()
             except Exception as err:  # the others are closed as well
                 failed = failed or err
+        if self._crew is not None:
+            self._crew.close()
+        for copy in self._copies:
+            copy.close()
         if failed is not None:
             raise failed
 

@@ -62,3 +62,16 @@ def test_what_is_no_picture_is_an_error_and_the_next_is_answered(colour_bundle: 
         with pytest.raises(PhotoError, match=r"expected \(height, width, 3\) uint8"):
             classifier.classify(golden_inputs())
         assert classifier.classify(plain_picture("blue")).answer.label == "blue"
+
+
+def test_a_small_model_is_copied_once_per_thread_and_a_large_one_never(colour_bundle: Path) -> None:
+    with open_classifier(colour_bundle, threads=3) as classifier:
+        copies = classifier.copies()
+        assert [copy.threads for copy in copies] == [1, 1, 1]
+        for copy in copies:
+            copy.close()
+        file = replace(classifier.variant.file, size_bytes=100 * 1024**2)
+        classifier.variant = replace(classifier.variant, file=file)
+        assert classifier.copies() == []
+    with open_classifier(colour_bundle, threads=1) as classifier:
+        assert classifier.copies() == []

@@ -34,9 +34,9 @@ def manifest(colour_models: dict[str, bytes]) -> Manifest:
     return colour_manifest({"onnx-float32": colour_models["onnx-float32"]})[0]
 
 
-@pytest.fixture
-def classifier(colour_bundle: Path) -> Iterator[Classifier]:
-    with open_classifier(colour_bundle, threads=1) as opened:
+@pytest.fixture(params=[1, 3], ids=["one model", "copies for files"])
+def classifier(colour_bundle: Path, request: pytest.FixtureRequest) -> Iterator[Classifier]:
+    with open_classifier(colour_bundle, threads=request.param) as opened:
         yield opened
 
 
