@@ -168,6 +168,34 @@ class SplitRule(Contract, frozen=True):
     resalted: dict[str, int] = {}
 
 
+class Spread(Contract, frozen=True):
+    """How a figure is spread over photos: its mean, and the values under which 1, 5, 50, 95 and 99 % lie."""
+
+    mean: Fraction
+    quantiles: tuple[Fraction, Fraction, Fraction, Fraction, Fraction]
+
+
+class TrainingStatistics(Contract, frozen=True):
+    """What training saw, for a board to compare with; made by ``device.picture_statistics``.
+
+    Attributes:
+        photos: that were looked at.
+        brightness, contrast, sharpness, saturation, dark, bright: of training photos as the model gets them.
+        mean_probability: of the answers on validation photos, calibrated.
+        unknown_share: of validation photos that became "unknown".
+    """
+
+    photos: Annotated[int, Meta(ge=1)]
+    brightness: Spread
+    contrast: Spread
+    sharpness: Spread
+    saturation: Spread
+    dark: Spread
+    bright: Spread
+    mean_probability: Fraction
+    unknown_share: Fraction
+
+
 class Training(Contract, frozen=True):
     """Where the model comes from. Accuracy is the float model's on the test split."""
 
@@ -179,6 +207,7 @@ class Training(Contract, frozen=True):
     test_accuracy: Fraction
     split: SplitRule
     edgegraft_version: str
+    statistics: TrainingStatistics | None = None
 
 
 class Golden(Contract, frozen=True):

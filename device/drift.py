@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from device.contract import PreprocessSpec
+from device.contract import PreprocessSpec, TrainingStatistics
 from device.drift_baseline import Baseline, Window, divergence, load_baseline, save_baseline
-from device.picture_statistics import PictureStatistics, TrainingStatistics, picture_statistics, unit_length
+from device.picture_statistics import PictureStatistics, picture_statistics, unit_length
 from device.prediction import Prediction
 from device.preprocess import preprocess
 from device.sinks.base import Result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from collections import Counter
@@ -16,6 +17,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
+from device.contract import Manifest
 from device.picture_statistics import THUMBNAIL, unit_length
 
 _SCHEMA = 1
@@ -87,6 +89,18 @@ class Baseline(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
             return 1.0
         reference = np.asarray(self.reference, np.float32).reshape(THUMBNAIL, THUMBNAIL)
         return max(-1.0, min(1.0, float((unit_length(reference) * window.thumbnail).sum())))
+
+
+def baseline_file(folder: Path, camera: str, manifest: Manifest) -> Path:
+    """Where it is kept. Another version of a model goes on with it: the camera is the same.
+
+    Args:
+        folder: for all of them.
+        camera: its name.
+        manifest: of the bundle.
+    """
+    about = [camera, manifest.name, manifest.classes, manifest.preprocess]
+    return folder / f"{hashlib.sha256(msgspec.json.encode(about)).hexdigest()[:16]}.json"
 
 
 def load_baseline(path: Path) -> Baseline:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from device.cameras.base import Frame
 
 # Deep enough that reader and classifier seldom wait for one another, shallow enough to cost no memory.
-_FILE_DEPTH = 4
+_FILE_DEPTH = 6
 
 
 class _Lane:
@@ -42,11 +42,12 @@ class Intake:
                 into.dropped += len(into.frames)
                 into.frames.clear()
             else:
-                self._changed.wait_for(lambda: len(into.frames) < _FILE_DEPTH or into.ended)
+                self._wait_for_room(into)
             if into.ended:
                 return False
             into.frames.append(frame)
-            self._changed.notify_all()
+            if len(into.frames) == 1:
+                self._changed.notify_all()
             return True
 
     def get(self, timeout_s: float | None = None) -> tuple[int, Frame] | None:
@@ -63,7 +64,8 @@ class Intake:
                 if frames:
                     self._served = lane
                     frame = frames.popleft()
-                    self._changed.notify_all()
+                    if len(frames) == _FILE_DEPTH // 2:
+                        self._changed.notify_all()
                     return lane, frame
             for each in self._lanes:
                 if each.error is not None:
@@ -99,6 +101,11 @@ class Intake:
         """Whether a frame waits to be classified."""
         with self._changed:
             return any(lane.frames for lane in self._lanes)
+
+    def _wait_for_room(self, lane: _Lane) -> None:
+        # Until there is room for several: to wake a thread for each frame costs as much as a tenth of a small model.
+        if len(lane.frames) >= _FILE_DEPTH:
+            self._changed.wait_for(lambda: len(lane.frames) <= _FILE_DEPTH // 2 or lane.ended)
 
     def _something(self) -> bool:
         failed = any(lane.error is not None for lane in self._lanes)

@@ -141,8 +141,24 @@ def _runtime(
             opened.callback(queued.close)
             sinks.append(queued)
         opened.pop_all()
-    settings = RunConfig(rules=rules, most_fps=config.most_fps, motion=config.motion)
+    state = default_state_folder()
+    settings = RunConfig(
+        rules=rules,
+        most_fps=config.most_fps,
+        motion=config.motion,
+        drift_folder=state / "drift",
+        disk=_written_to(config) or state,
+    )
     return Runtime(classifier, cameras, sinks, settings, tell, keeper)
+
+
+def _written_to(config: LiveConfig) -> Path | None:
+    # Pictures fill a disk long before the rest does.
+    for uri in config.sinks:
+        scheme, _, rest = uri.partition(":")
+        if scheme in ("snapshots", "clips"):
+            return Path(rest.partition("?")[0])
+    return config.collect
 
 
 def _live_view(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
 import cv2
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from device.contract import Contract, Fraction
+from device.contract import Spread, TrainingStatistics
 from device.preprocess import Pixels
 
 # Side of the thumbnail that tells where things are.
@@ -98,69 +97,30 @@ def unit_length(thumbnail: NDArray[np.float32]) -> NDArray[np.float32]:
     return scaled
 
 
-class Spread(Contract, frozen=True):
-    """How a figure is spread over the photos: its mean, and the values under which 1, 5, 50, 95 and 99 % lie."""
-
-    mean: float
-    quantiles: tuple[float, float, float, float, float]
-
-
-class TrainingStatistics(Contract, frozen=True):
-    """What training saw, for a board to compare with.
-
-    Attributes:
-        photos: that were looked at.
-        brightness, contrast, sharpness, saturation, dark, bright: see ``PictureStatistics``; of training photos.
-        class_shares: of training photos, in the manifest's order of classes.
-        mean_probability: of the answers on validation photos, calibrated.
-        unknown_share: of validation photos that became "unknown".
-    """
-
-    photos: int
-    brightness: Spread
-    contrast: Spread
-    sharpness: Spread
-    saturation: Spread
-    dark: Spread
-    bright: Spread
-    class_shares: tuple[Fraction, ...]
-    mean_probability: Fraction
-    unknown_share: Fraction
-
-
 def summarise(
-    photos: Iterable[Pixels],
-    labels: Sequence[int],
-    classes: int,
-    probabilities: NDArray[np.float32],
-    unknown_threshold: float,
+    photos: Iterable[Pixels], probabilities: NDArray[np.float32], unknown_threshold: float
 ) -> TrainingStatistics:
     """Put the statistics of a training together.
 
     Args:
         photos: of the training split, (height, width, 3) uint8 each, preprocessed as the board does; a sample of some
             hundreds is enough.
-        labels: of all photos of the training split, indices of classes.
-        classes: how many there are.
         probabilities: (n, classes) float32 on validation photos, calibrated.
         unknown_threshold: under which an answer is unknown.
+
+    Raises:
+        ValueError: no photos.
     """
     looked = [picture_statistics(photo) for photo in photos]
-    if not looked or not len(labels) or not len(probabilities):
+    if not looked or not len(probabilities):
         raise ValueError("statistics of no photos")
     table = {name: np.array([getattr(each, name) for each in looked]) for name in NAMES}
-    counts = np.bincount(np.asarray(labels, np.int64), minlength=classes)
     largest = probabilities.max(axis=1)
-    spreads = {name: _spread(values) for name, values in table.items()}
-    return msgspec.convert(
-        {
-            **spreads,
-            "photos": len(looked),
-            "class_shares": tuple(round(float(share), 6) for share in counts / counts.sum()),
-            "mean_probability": round(float(largest.mean()), 6),
-            "unknown_share": round(float((largest < unknown_threshold).mean()), 6),
-        },
-        TrainingStatistics,
+    return TrainingStatistics(
+        photos=len(looked),
+        **{name: _spread(values) for name, values in table.items()},
+        mean_probability=round(min(1.0, float(largest.mean())), 6),
+        unknown_share=round(float((largest < unknown_threshold).mean()), 6),
     )
 
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import msgspec
 
@@ -16,7 +17,8 @@ from device.classifier import Classifier
 from device.closing import Closing
 from device.crew import Crew
 from device.decisions import MotionGate, PowerMode, Rules
-from device.drift import DriftWatch
+from device.drift import DriftConfig, DriftWatch
+from device.drift_baseline import baseline_file
 from device.errors import CameraError
 from device.health import HealthWatch
 from device.intake import Intake
@@ -40,12 +42,18 @@ class RunConfig:
         most_fps: frames a second that are classified at most, per camera; None is no limit.
         motion: leave out frames in which nothing moves.
         supervision: when a camera is in trouble.
+        drift: when a camera's pictures or answers are others than they were.
+        drift_folder: keeps what each camera was like; None learns it anew at every start.
+        disk: a folder on the disk that is written to.
     """
 
     rules: Rules | None = None
     most_fps: float | None = None
     motion: bool = False
     supervision: Supervision = field(default_factory=Supervision)
+    drift: DriftConfig = field(default_factory=DriftConfig)
+    drift_folder: Path | None = None
+    disk: Path = Path()
 
 
 class Runtime(Closing):
@@ -81,9 +89,8 @@ class Runtime(Closing):
         self._copies = [] if any(camera.live for camera in cameras) else classifier.copies()
         self._crew = Crew(self._copies) if self._copies else None
         self._loop = Loop(self._intake, self._streams, classifier, self._crew)
-        spec = classifier.manifest.preprocess
-        self._drift = {camera.name: DriftWatch(camera.name, spec) for camera in cameras if camera.live}
-        self._health = HealthWatch()
+        self._drift = {camera.name: self._drift_watch(camera.name) for camera in cameras if camera.live}
+        self._health = HealthWatch(self._config.disk)
         self._power = PowerMode()
         self._stats = LoopStats()
         self._started_at = time.time()
@@ -179,6 +186,12 @@ class Runtime(Closing):
         rules = config.rules or (Rules() if camera.live else Rules.immediate())
         gate = MotionGate() if config.motion else None
         return Stream(camera, self._classifier, rules, config.most_fps, gate)
+
+    def _drift_watch(self, camera: str) -> DriftWatch:
+        manifest, folder = self._classifier.manifest, self._config.drift_folder
+        statistics = manifest.training.statistics if manifest.training is not None else None
+        state = None if folder is None else baseline_file(folder, camera, manifest)
+        return DriftWatch(camera, manifest.preprocess, statistics, state, self._config.drift)
 
     def _look_after(self) -> None:
         reported, state = 0.0, State.STARTING

@@ -9,7 +9,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from device.contract import EngineKind, Training
+from device.contract import EngineKind, Training, TrainingStatistics
+from device.picture_statistics import summarise
+from device.prediction import calibrate
 from device.quiet import native_stderr_to
 from export.boards import USUAL, Selection
 from export.budget import Budget
@@ -25,6 +27,7 @@ from pipeline.metrics import Scores
 from pipeline.run import EXPORT_REPORT, LOG, ExportPhotos, Run, open_run, write_atomically
 
 if TYPE_CHECKING:
+    from export.parity import Reference
     from export.workshop import Workshop
 
 
@@ -93,7 +96,8 @@ def export_run(config: ExportConfig, display: Display | None = None) -> ExportRe
             f"no variant passed, no bundle was written ({reasons}). Allow more with --max-drop, or train on more "
             f"photos; see {run.folder / EXPORT_REPORT}"
         )
-    write_package(config.out, _contents(config, run, photos, golden, report), proven)
+    seen = _seen(photos, reference)
+    write_package(config.out, _contents(config, run, photos, golden, report, seen), proven)
     report_path = run.folder / EXPORT_REPORT
     return ExportResult(config.out, report_path, reference.score, outcomes, time.monotonic() - start)
 
@@ -147,7 +151,23 @@ def _proven(outcome: Outcome) -> Proven:
     return Proven(target.name, target.engine, target.form.text, outcome.model, outcome.proof)
 
 
-def _contents(config: ExportConfig, run: Run, photos: ExportPhotos, golden: list[int], report: bytes) -> Contents:
+def _seen(photos: ExportPhotos, reference: Reference) -> TrainingStatistics | None:
+    # For the board, which tells a dirty, dark or new sight by it.
+    if not len(photos.calibration):
+        return None
+    decision = reference.decision
+    probabilities = calibrate(reference.probabilities, decision.temperature)
+    return summarise(photos.calibration, probabilities, decision.unknown_threshold)
+
+
+def _contents(
+    config: ExportConfig,
+    run: Run,
+    photos: ExportPhotos,
+    golden: list[int],
+    report: bytes,
+    seen: TrainingStatistics | None,
+) -> Contents:
     record = run.record
     return Contents(
         version=config.version,
@@ -165,6 +185,7 @@ def _contents(config: ExportConfig, run: Run, photos: ExportPhotos, golden: list
             test_accuracy=record.test.accuracy,
             split=record.split,
             edgegraft_version=version("edgegraft"),
+            statistics=seen,
         ),
         choice=config.selection.choice,
     )

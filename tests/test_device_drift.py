@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -12,14 +16,18 @@ import numpy as np
 import pytest
 
 from device.cameras.base import Frame
+from device.cameras.fake import FakeCamera
 from device.cameras.scene import SceneCamera
-from device.contract import ColourOrder, EngineKind, PreprocessSpec
+from device.cameras.spec import CameraSpec
+from device.classifier import Classifier, open_classifier
+from device.contract import ColourOrder, EngineKind, PreprocessSpec, SplitRule, Training, TrainingStatistics
 from device.drift import DriftConfig, DriftWatch
-from device.drift_baseline import Baseline, divergence, load_baseline
+from device.drift_baseline import Baseline, baseline_file, divergence, load_baseline
 from device.engines.factory import load_engine
-from device.picture_statistics import PictureStatistics, TrainingStatistics, picture_statistics, summarise
+from device.picture_statistics import PictureStatistics, picture_statistics, summarise
 from device.prediction import PREDICTION_SCHEMA, Prediction, StageTimes
 from device.preprocess import Pixels, preprocess
+from device.runtime import RunConfig, Runtime
 from device.sinks.base import Result
 
 SPEC = PreprocessSpec(height=224, width=224)
@@ -205,13 +213,12 @@ def test_answers_are_compared_with_the_first_days_not_with_the_first_minutes() -
 
 def trained(photos: Sequence[Pixels]) -> TrainingStatistics:
     probabilities = np.array([[0.95, 0.05], [0.2, 0.8]], np.float32)
-    return summarise(photos, [0, 0, 0, 1], 2, probabilities, 0.5)
+    return summarise(photos, probabilities, 0.5)
 
 
 def test_with_training_statistics_a_board_that_starts_dirty_or_dark_says_so_at_once(films: Films) -> None:
     photos = [preprocess(frame, SPEC) for frame in films.frames(FILMS[0])]
     training = msgspec.json.decode(msgspec.json.encode(trained(photos)), type=TrainingStatistics)
-    assert training.class_shares == (0.75, 0.25)
     assert training.mean_probability == pytest.approx(0.875)
     sure = [(statistics, prediction("a", 0.9)) for statistics, _ in films.seen(FILMS[0])]
     assert set(Board(DriftWatch("c", SPEC, training)).play(sure, CALM_S)) == {()}
@@ -302,3 +309,51 @@ def test_divergence_is_nothing_between_equals_and_one_between_strangers() -> Non
     assert divergence({}, {"b": 7}) == 0.0
     # scipy.spatial.distance.jensenshannon([.5, .5, 0], [.25, .25, .5], base=2) ** 2
     assert divergence({"a": 1, "b": 1}, {"a": 1, "b": 1, "c": 2}) == pytest.approx(0.311278, abs=1e-5)
+
+
+@pytest.fixture
+def classifier(colour_bundle: Path) -> Iterator[Classifier]:
+    with open_classifier(colour_bundle, threads=1) as opened:
+        yield opened
+
+
+def test_another_version_goes_on_with_what_was_learned_and_another_camera_does_not(
+    tmp_path: Path, classifier: Classifier
+) -> None:
+    manifest = classifier.manifest
+    path = baseline_file(tmp_path, "belt", manifest)
+    assert path.parent == tmp_path
+    assert baseline_file(tmp_path, "belt", msgspec.structs.replace(manifest, version="9.0.0")) == path
+    assert baseline_file(tmp_path, "door", manifest) != path
+    assert baseline_file(tmp_path, "belt", msgspec.structs.replace(manifest, name="other")) != path
+
+
+def test_a_running_camera_is_compared_with_what_training_saw_and_keeps_what_it_learns(
+    tmp_path: Path, classifier: Classifier
+) -> None:
+    photos = [np.full((8, 8, 3), 200, np.uint8)] * 3
+    statistics = summarise(photos, np.array([[0.9, 0.1]], np.float32), 0.5)
+    split = SplitRule(ready_made=False, seed=1, validation=0.2, test=0.2)
+    training = Training(
+        backbone="lenet5", seed=1, photos_train=3, photos_validation=1, photos_test=1, test_accuracy=1.0, split=split,
+        edgegraft_version="1", statistics=statistics,
+    )  # fmt: skip
+    classifier.manifest = msgspec.structs.replace(classifier.manifest, training=training)
+    limits = DriftConfig(every_s=0.0, window_s=0.05, least_pictures=2)
+    config = RunConfig(drift=limits, drift_folder=tmp_path / "drift")
+    told: list[tuple[str, ...]] = []
+    for brightness, expected in ((190, False), (5, True)):
+        pictures = itertools.repeat(np.full((8, 8, 3), brightness, np.uint8))
+        camera = CameraSpec("x", True, partial(FakeCamera, pictures, True))
+        with Runtime(classifier, [camera], config=config) as runtime:
+            thread = threading.Thread(target=runtime.run, daemon=True)
+            thread.start()
+            deadline = time.monotonic() + 20
+            path = baseline_file(tmp_path / "drift", "x", classifier.manifest)
+            while time.monotonic() < deadline and not (told if expected else path.exists()):
+                told = [drift.warnings for drift in runtime.status().drift if drift.warnings]
+                time.sleep(0.02)
+        thread.join(20)
+        assert bool(told) is expected
+    assert "the picture is dark" in told[0][0]
+    assert load_baseline(path).windows >= 1

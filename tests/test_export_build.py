@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import msgspec
 import numpy as np
 import onnx
@@ -63,6 +64,18 @@ def test_the_bundle_says_what_the_run_said(bundle: Bundle, run: Run) -> None:
     assert manifest.training.split == record.split
     assert manifest.training.test_accuracy == record.test.accuracy
     assert (manifest.name, manifest.version) == ("signs", "1.0.0")
+
+
+def test_the_bundle_tells_a_board_what_training_saw(bundle: Bundle, run: Run) -> None:
+    training = bundle.manifest.training
+    assert training is not None
+    seen = training.statistics
+    assert seen is not None
+    photos = run.photos().calibration
+    assert seen.photos == len(photos)
+    luma = [float(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY).mean()) / 255 for photo in photos]
+    assert seen.brightness.mean == pytest.approx(np.mean(luma), abs=1e-4)
+    assert seen.mean_probability > 1 / len(bundle.manifest.classes)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -10,7 +10,8 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from device.errors import CameraError
 
 _HIDDEN = "***"
-_SCHEME = r"[A-Za-z][A-Za-z0-9+.\-]*://"
+# One slash too few is a slip of the finger, and no reason to show a password.
+_SCHEME = r"[A-Za-z][A-Za-z0-9+.\-]*:/+"
 # What stands before the last '@' of the authority.
 _USER_INFO = re.compile(rf"({_SCHEME})[^/?#\s]*@")
 # A password with '/', '?' or '#' that is not percent-encoded: what looks like 'host:port' has a port of other than

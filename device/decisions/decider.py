@@ -43,7 +43,7 @@ class Decider:
     """Decides for one region of one camera. Not for use from two threads at once.
 
     When frames stop coming, what has settled stays for ``Rules.hold_s``: a camera that is opened again or a scene in
-    which nothing moves makes no events. After that it is forgotten, at the next frame or by ``gone``. Evidence ages
+    which nothing moves makes no events. After that it is forgotten at the next frame. Evidence ages
     faster: after a gap of three windows the smoothing begins anew.
 
     Args:
@@ -90,19 +90,6 @@ class Decider:
         event = None if after == before else _event(before, after)
         answer = guess if sure else Answer(None, guess.probability, guess.top)
         return Decided(answer, after, before if event else None, event)
-
-    def gone(self, at_s: float) -> str | None:
-        """Look whether frames have stayed away for too long; for whoever watches a camera that gives none.
-
-        Returns:
-            the class that was settled and is now forgotten, else None.
-        """
-        before = self.settled
-        if before is None or not self._stale(at_s):
-            return None
-        self._smoother.reset()
-        self._settling.forget()
-        return before
 
     def _pass_time(self, at_s: float) -> None:
         if self._last_s is not None:
