@@ -14,12 +14,32 @@ from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points, version
 from typing import Protocol
 
-from device.errors import EdgegraftError, UsageError
+from device.errors import EdgegraftError
 
 COMMAND_GROUP = "edgegraft.commands"
 
 _FAILED, _USAGE, _INTERRUPTED = 1, 2, 130
-_ORDER = ("demo", "capture", "train", "evaluate", "export", "bundle", "bench", "run", "service", "doctor")
+_ORDER = (
+    "demo",
+    "capture",
+    "train",
+    "evaluate",
+    "export",
+    "bundle",
+    "bench",
+    "run",
+    "service",
+    "keys",
+    "trust",
+    "publish",
+    "flash",
+    "install",
+    "update",
+    "status",
+    "rollback",
+    "collect",
+    "doctor",
+)
 # From the name that cannot be imported to the extra that brings it.
 _EXTRAS = {"onnxruntime": "onnx", **dict.fromkeys(("gpiozero", "paho", "starlette", "urllib3", "uvicorn"), "board")}
 
@@ -36,7 +56,7 @@ class Command(Protocol):
         """Do it; the return value is the exit code, None stands for 0.
 
         Raises:
-            EdgegraftError: printed as one line, exit code 1 (2 for a UsageError).
+            EdgegraftError: printed as one line; the exit code is its own.
         """
 
 
@@ -77,10 +97,8 @@ def _run(name: str, command: Command, arguments: list[str]) -> int:
     args = parser.parse_args(arguments)
     try:
         return command.run(args) or 0
-    except UsageError as err:
-        return _fail(name, str(err), _USAGE)
     except EdgegraftError as err:
-        return _fail(name, str(err), _FAILED)
+        return _fail(name, str(err), err.exit_code)
     except ModuleNotFoundError as err:
         extra = _EXTRAS.get((err.name or "").partition(".")[0], "train")
         return _fail(name, f"{err.name} is not installed here; run: pip install 'edgegraft[{extra}]'", _FAILED)

@@ -2,11 +2,19 @@
 
 
 class EdgegraftError(Exception):
-    """The root of all three packages' errors: the command line prints it as one line, without a stack trace."""
+    """The root of all three packages' errors: the command line prints it as one line, without a stack trace.
+
+    Attributes:
+        exit_code: of the command that ends with it; see the table in device/README.md.
+    """
+
+    exit_code = 1
 
 
 class UsageError(EdgegraftError):
-    """The command line's options contradict one another; the command exits with 2."""
+    """The command line's options contradict one another."""
+
+    exit_code = 2
 
 
 class DeviceError(EdgegraftError):

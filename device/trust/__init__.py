@@ -1,0 +1,1 @@
+"""What a board believes: its trust root, and verified signatures over bundles."""
