@@ -6,9 +6,9 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import msgspec
+from bundles import colour_manifest
 from static_server import StaticServer
 
-from bundles import colour_manifest
 from device.bundle import write_bundle
 from device.channel.address import parse_source
 from device.channel.client import ChannelClient

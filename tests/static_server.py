@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import http.server
 import re
-import socket
 import ssl
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,7 +95,7 @@ def static_server(folder: Path, certificates: Path | None = None) -> Iterator[St
         thread.join()
 
 
-def _handler(site: StaticServer) -> type[http.server.BaseHTTPRequestHandler]:
+def _handler(site: StaticServer) -> type[http.server.BaseHTTPRequestHandler]:  # noqa: C901 - one class
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         server_version = "static/1"
@@ -148,20 +147,18 @@ def _handler(site: StaticServer) -> type[http.server.BaseHTTPRequestHandler]:
             while faults.endless:
                 self.wfile.write(b"\0" * 65536)
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, *_: object) -> None:
             pass
 
         def handle(self) -> None:
             try:
                 super().handle()
-            except (ConnectionError, ssl.SSLError, socket.timeout):
+            except (TimeoutError, ConnectionError, ssl.SSLError):
                 self.close_connection = True
 
         def finish(self) -> None:
-            try:
+            with suppress(OSError):
                 super().finish()
-            except OSError:
-                pass
 
     return Handler
 

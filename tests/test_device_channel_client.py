@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from broker import make_certificates
 from channels import Publisher
 from static_server import StaticServer, static_server
 
-from broker import make_certificates
 from device.bundle import open_bundle
 from device.channel.address import parse_source
 from device.channel.client import ChannelClient, ChannelVerifier
@@ -104,9 +104,12 @@ def test_metadata_of_other_keys_is_refused(
 ) -> None:
     other = Publisher(tmp_path / "other", colour_models)
     other.publish("1.0.0")
-    with static_server(other.folder) as theirs, publisher.board(theirs, tmp_path / "board") as client:
-        with pytest.raises(Untrusted, match="not signed by keys"):
-            client.refresh()
+    with (
+        static_server(other.folder) as theirs,
+        publisher.board(theirs, tmp_path / "board") as client,
+        pytest.raises(Untrusted, match="not signed by keys"),
+    ):
+        client.refresh()
 
 
 def test_what_is_installed_is_exactly_what_was_offered(
@@ -140,9 +143,9 @@ def test_a_login_is_sent_to_the_channel_only_and_never_shown(tmp_path: Path, pub
         assert not any("Authorization" in headers for headers in elsewhere.headers)
         source = parse_source(site.url, None, tmp_path / "ca.pem")
         site.faults.redirect = ""
-        with ChannelClient(source, tmp_path / "board", publisher.keys.roots[0]) as client:
-            with pytest.raises(ChannelError, match="answers 401"):
-                client.refresh()
+        client = ChannelClient(source, tmp_path / "board", publisher.keys.roots[0])
+        with client, pytest.raises(ChannelError, match="answers 401"):
+            client.refresh()
 
 
 def test_redirects_lead_neither_in_circles_nor_elsewhere_than_the_web(
