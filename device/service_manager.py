@@ -55,21 +55,21 @@ class Manager:
                 "'edgegraft run' works in any other supervisor"
             )
 
-    def start(self, unit: str) -> None:
+    def start(self, unit: str, kind: str = "service") -> None:
         """Read the unit again, start it now and at every boot.
 
         Raises:
             DeviceError: what systemctl says.
         """
         self._do("daemon-reload")
-        self._do("enable", f"{unit}.service")
+        self._do("enable", f"{unit}.{kind}")
         # Not waiting: at the first start every variant is tried, and the camera may be away.
-        self._do("restart", "--no-block", f"{unit}.service")
+        self._do("restart", "--no-block", f"{unit}.{kind}")
 
-    def stop(self, unit: str) -> None:
+    def stop(self, unit: str, kind: str = "service") -> None:
         """Stop it, now and for good; it is none where it is not known."""
         with suppress(DeviceError):
-            self._do("disable", "--now", f"{unit}.service")
+            self._do("disable", "--now", f"{unit}.{kind}")
 
     def reload(self) -> None:
         """Make it forget a unit that was removed."""

@@ -21,7 +21,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         board: its id, see ``device.channel.board_id``.
         unit: of the service.
         name, version: of the release at work; empty where there is none.
-        result: ``updated``, ``current``, or ``refused``.
+        result: ``current`` or ``refused``.
         exit_code, reason: of a refusal.
     """
 
@@ -39,8 +39,8 @@ def deliver(report: Report, uri: str, folder: Path) -> bool:
     """Send a report, unless the last one that arrived said the same. False where it was not needed.
 
     Args:
-        uri: ``mqtt(s)://HOST/TOPIC``: retained under ``TOPIC/BOARD/update``; or ``https://HOST/PATH``: a POST. The options
-            are those of the sinks.
+        uri: ``mqtt(s)://HOST/TOPIC``: retained under ``TOPIC/BOARD/update``; or ``https://HOST/PATH``: a POST. The
+            options are those of the sinks.
         folder: where the last one that arrived is remembered.
 
     Raises:
@@ -61,7 +61,9 @@ def deliver(report: Report, uri: str, folder: Path) -> bool:
 
 
 def _publish(uri: str, board: str, body: bytes) -> None:
-    from device.sinks.mqtt import BrokerLink, read_mqtt
+    from device.sinks.mqtt import read_mqtt  # first: it says what to install where paho is missing
+
+    from device.sinks.broker import BrokerLink  # isort: skip
 
     broker, config = read_mqtt(uri)
     topic = f"{config.topics.prefix}/{board}/update"

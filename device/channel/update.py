@@ -165,10 +165,10 @@ def update(
             with ChannelClient(config.source, config.folder, root, config.rate, config.limits) as client:
                 updated = _poll(config, client, board, installer, say, progress)
         except Refusal as err:
-            _tell(config, board, say, "refused", err)
+            _tell(config, board, say, err)
             raise
         if not config.check:
-            _tell(config, board, say, "updated" if updated.updated else "current")
+            _tell(config, board, say)
         return updated
 
 
@@ -267,14 +267,12 @@ def _require_not_older(channel: str, at_work: _AtWork, listed: list[Listed]) -> 
     newest = max(versions, key=version_key, default="")
     if newest and version_key(newest) < version_key(at_work.version):
         raise Older(
-            f"{channel}: offers {at_work.name} {newest} at most, {at_work.version} is at work; a board does not go back "
-            f"by itself: edgegraft install B.egb --downgrade-to {newest}"
+            f"{channel}: offers {at_work.name} {newest} at most, {at_work.version} is at work; a board does not "
+            f"go back by itself: edgegraft install B.egb --downgrade-to {newest}"
         )
 
 
-def _tell(
-    config: UpdateConfig, board: str, say: Callable[[str], None], result: str, error: EdgegraftError | None = None
-) -> None:
+def _tell(config: UpdateConfig, board: str, say: Callable[[str], None], error: EdgegraftError | None = None) -> None:
     if config.report is None:
         return
     at_work = _at_work(config)
@@ -283,7 +281,7 @@ def _tell(
         unit=config.unit,
         name=at_work.name or "",
         version=at_work.version,
-        result=result if error else "current",
+        result="refused" if error else "current",
         exit_code=error.exit_code if error else 0,
         reason=str(error) if error else "",
     )

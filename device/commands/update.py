@@ -117,7 +117,7 @@ def _install_timer(args: argparse.Namespace, places: Places) -> int:
     manager = Manager(places.system)
     manager.require()
     paths = write_units(places.unit_file.parent, places.unit, timer, service)
-    manager.start(f"{places.unit}-update.timer")
+    manager.start(f"{places.unit}-update", "timer")
     if args.json:
         emit_json({"timer": f"{places.unit}-update.timer", "every": args.every, "paths": [str(path) for path in paths]})
     else:
@@ -132,7 +132,7 @@ def _remove_timer(args: argparse.Namespace, places: Places) -> int:
 
     manager = Manager(places.system)
     manager.require()
-    manager.stop(f"{places.unit}-update.timer")
+    manager.stop(f"{places.unit}-update", "timer")
     removed = remove_units(places.unit_file.parent, places.unit)
     manager.reload()
     if args.json:

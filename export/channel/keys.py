@@ -94,7 +94,7 @@ class KeyFolder:
         path = path if path.is_file() else self._folder / "online.pem"
         try:
             private = load_pem_private_key(path.read_bytes(), passphrase)
-            signer = CryptoSigner(private)  # type: ignore[arg-type] # refuses other kinds itself
+            signer = CryptoSigner(private)
         except OSError as err:
             raise PublishError(f"{path}: {err.strerror}; expected the private key for '{role}'") from err
         except (TypeError, ValueError) as err:  # without the cause: it may quote the key

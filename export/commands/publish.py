@@ -38,8 +38,21 @@ def run(args: argparse.Namespace) -> int:
     """See ``device.cli.Command``."""
     _check(args)
     from device.console import emit_json, say
+
+    result, lines = _artifacts(args)
+    if args.channel:
+        more, told = _channel(args)
+        result, lines = result | more, lines + told
+    if args.json:
+        emit_json(result)
+    else:
+        for line in lines:
+            say(line)
+    return 0
+
+
+def _artifacts(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     from export.channel.agents import RaucConfig, write_mender, write_rauc
-    from export.channel.publish import publish, renew
 
     result: dict[str, Any] = {}
     if args.mender:
@@ -48,25 +61,19 @@ def run(args: argparse.Namespace) -> int:
     if args.rauc:
         write_rauc(args.bundle, args.rauc, RaucConfig(args.rauc_cert, args.rauc_key, args.rauc_compatible))
         result["rauc"] = str(args.rauc)
+    return result, [f"{path} is written" for path in result.values()]
+
+
+def _channel(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    from export.channel.publish import publish, renew
+
     if args.renew:
-        result["renewed"] = renew(_repository(args))
-    elif args.channel:
-        published = publish(args.bundle, _repository(args), args.rollout)
-        for note in published.notes:
-            say(note)
-        result["published"] = published
-    if args.json:
-        emit_json(result)
-        return 0
-    for path in (args.mender, args.rauc):
-        if path:
-            say(f"{path} is written")
-    if args.renew:
-        say(f"{args.channel}: signed for another {args.days} days")
-    elif args.channel:
-        state = f"{published.rollout_percent} % of boards" if published.changed else "as before; signed anew"
-        say(f"{args.channel}: {published.name} {published.version}, {state}")
-    return 0
+        count = renew(_repository(args))
+        return {"renewed": count}, [f"{args.channel}: {count} files, signed for another {args.days} days"]
+    published = publish(args.bundle, _repository(args), args.rollout)
+    state = f"{published.rollout_percent} % of boards" if published.changed else "as before; signed anew"
+    line = f"{args.channel}: {published.name} {published.version}, {state}"
+    return {"published": published}, [*published.notes, line]
 
 
 def _check(args: argparse.Namespace) -> None:
