@@ -107,7 +107,7 @@ def test_a_board_never_sees_half_of_it(publisher: Publisher, tmp_path: Path) -> 
     command = [sys.executable, "-m", "device.cli", "publish", publisher.bundle("1.0.0"), "--channel", tmp_path / "web"]
     command = ["strace", "-f", "-e", "trace=rename,renameat,renameat2,fsync", "-o", trace, *command, "--keys", keys]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "EDGEGRAFT_PASSPHRASE": "open sesame"}
-    code = "import sys; from device.cli import _run; import export.commands.publish as c; sys.exit(_run('publish', c, sys.argv[1:]))"
+    code = "import sys, device.cli, export.commands.publish as c; sys.exit(device.cli._run('publish', c, sys.argv[1:]))"
     at = command.index("-m")
     command[at : at + 3] = ["-c", code]
     done = subprocess.run([str(part) for part in command], env=environment, capture_output=True, text=True, check=False)
