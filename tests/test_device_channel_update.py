@@ -21,11 +21,16 @@ from static_server import StaticServer, static_server
 from device.bundle import open_bundle
 from device.channel.address import parse_source
 from device.channel.board_id import APPLICATION, board_id, derive
+from device.channel.installing import BoardInstaller
 from device.channel.offer import Offer, included
 from device.channel.timer import CALENDAR, service_text, timer_text
 from device.channel.update import FakeInstaller, UpdateConfig, Updated, update
 from device.choosing import Chosen, choose_here
+from device.releases.base import FakeService, Verdict
+from device.releases.installer import Installer
 from device.releases.refusals import Busy, KnownBad, TrialFailed, Unhealthy
+from device.releases.store import Store
+from device.trust.base import FakeVerifier
 
 Poll = Callable[..., Updated]
 
@@ -206,3 +211,37 @@ def test_systemd_takes_the_timer_and_the_service(every: str, tmp_path: Path) -> 
     done = subprocess.run(["systemd-analyze", "verify", timer, service], capture_output=True, text=True, check=False)
     ours = [line for line in done.stderr.splitlines() if "edgegraft-update" in line]
     assert (done.returncode, ours) == (0, []), done.stderr
+
+
+def test_the_boards_own_installer_tries_switches_and_keeps_the_choice_for_the_next_update(
+    publisher: Publisher, site: StaticServer, tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "store")
+    service = FakeService([Verdict(True), Verdict(False, "no frames"), Verdict(True)])
+    board = BoardInstaller(store, service)
+    config = UpdateConfig(parse_source(site.url), store.root, limits=QUICK)
+    root = publisher.keys.roots[0]
+    assert update(config, root, board).updated
+    first = store.current()
+    assert first is not None
+    assert first.record.signed
+    publisher.publish("1.1.0")
+    with pytest.raises(Unhealthy):
+        update(config, root, board)
+    assert store.current() == first
+    site.forget()
+    with pytest.raises(KnownBad):
+        update(config, root, board)
+    publisher.publish("1.2.0")
+    assert update(config, root, board).updated
+    second = store.current()
+    assert second is not None
+    assert second.record.version == "1.2.0"
+    with open_bundle(second.bundle) as bundle:
+        assert len(bundle.manifest.variants) == 1, "only the variant that this board chose came"
+    rolled = Installer(store, service, FakeVerifier({})).rollback()
+    assert rolled.version == "1.0.0"
+    site.forget()
+    with pytest.raises(KnownBad):
+        update(config, root, board)
+    assert not [path for path, _ in site.requests if "bundles" in path], "gone back by hand, it does not come again"

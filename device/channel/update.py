@@ -32,6 +32,7 @@ from device.releases.refusals import (
     Unsuitable,
     Untrusted,
 )
+from device.releases.store import Store
 from device.trust.base import Verifier
 
 # Of these the next poll would fetch the same bytes for the same end.
@@ -189,6 +190,12 @@ def _poll(
     same = at_work.name == name and (not version or version_key(version) <= version_key(at_work.version or "0"))
     if same or not release or config.check:
         return Updated(config.source.name, board, name, at_work.version, version, False)
+    mark = Store(config.store).high_water().get(name)
+    if mark and version_key(version) < version_key(mark):
+        raise Older(
+            f"{config.source.name}: offers {name} {version}, and this board has had {mark}; it does not go back by "
+            f"itself: edgegraft install B.egb --downgrade-to {version}"
+        )
     wanted = file_for(release, None if config.all_variants else at_work.variant)
     fetched = _install(config, client, wanted, installer, say, progress)
     if fetched is None:  # the variant that was right so far is not, in this release: let the board choose anew
@@ -208,6 +215,8 @@ def _install(
 ) -> int | None:
     """Fetch a file and install it; its size, or None where a slim bundle's variant fails its trial."""
     offer, memory = listed.offer, _Refused(config.folder / "refused.json")
+    if not config.again and (bad := Store(config.store).bad().releases.get(offer.sha256)) and bad.bad:
+        memory.add(offer.sha256, bad.reason)  # rolled back by hand, or put here otherwise
     if not config.again and (reason := memory.of(offer.sha256)):
         if offer.variant is not None and reason.startswith("trial: "):
             return None

@@ -11,6 +11,7 @@ from device.errors import DeviceError, UsageError
 
 if TYPE_CHECKING:
     from device.channel.update import Installer, UpdateConfig
+    from device.releases.base import Service
     from device.service import Places
 
 SUMMARY = "poll a channel for a new release and install it"
@@ -74,7 +75,7 @@ def _update(args: argparse.Namespace, places: Places) -> int:
     from device.console import emit_json, say
 
     config = _config(args, places)
-    result = update(config, enrolled_root(config.store), _installer(places), say)
+    result = update(config, enrolled_root(config.store), _installer(args, places), say)
     if args.json:
         emit_json(result)
     elif result.updated:
@@ -86,13 +87,17 @@ def _update(args: argparse.Namespace, places: Places) -> int:
     return 0
 
 
-def _installer(places: Places) -> Installer:
+def _installer(args: argparse.Namespace, places: Places) -> Installer:
+    from device.channel.installing import BoardInstaller
+    from device.console import say
+    from device.releases.store import Store
+
     try:
-        module = importlib.import_module("device.releases.channel_installer")
+        module = importlib.import_module("device.releases.systemd")
     except ModuleNotFoundError as err:
-        raise DeviceError("this edgegraft has no installer of releases; update edgegraft on this board") from err
-    made: Installer = module.installer_for(places)
-    return made
+        raise DeviceError("this edgegraft cannot look after a service; update edgegraft on this board") from err
+    service: Service = module.SystemdService(places)
+    return BoardInstaller(Store(places.releases), service, args.again, say)
 
 
 def _install_timer(args: argparse.Namespace, places: Places) -> int:

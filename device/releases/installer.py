@@ -13,8 +13,8 @@ from device.contract import Manifest
 from device.errors import BundleError, ContractError
 from device.releases import durable
 from device.releases.base import HealthWindow, Service
-from device.releases.recover import recover
 from device.releases.records import Journal, ReleaseRecord, Step, ordered, save
+from device.releases.recover import recover
 from device.releases.refusals import Damaged, KnownBad, NoSpace, NoWayBack, Older, Untrusted
 from device.releases.store import BUNDLE, RECORD, SIGNATURE, Release, Store
 from device.releases.transaction import forget_bad, switch
