@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from device.releases.base import HealthWindow, Service
@@ -30,7 +30,7 @@ class BoardInstaller:
     again: bool = False
     tell: Callable[[str], None] = lambda line: None
     trial: Trial = golden_trial
-    window: HealthWindow = HealthWindow()
+    window: HealthWindow = field(default_factory=HealthWindow)
 
     def install(self, bundle: Path, verifier: Verifier) -> None:
         """See ``device.channel.update.Installer``."""
