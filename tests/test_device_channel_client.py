@@ -73,8 +73,10 @@ def test_a_board_that_has_chosen_fetches_a_valid_bundle_of_its_variant_only(
         assert (slim.manifest.name, slim.manifest.version) == ("colours", "1.0.0")
         assert variant == whole.manifest.variant("tflite-static-int8")
         inputs, answers = slim.golden()
-        assert (inputs == whole.golden()[0]).all()
-        assert (answers[variant.name] == whole.golden()[1][variant.name]).all()
+        count = len(inputs)
+        assert 3 <= count <= 6
+        assert (inputs == whole.golden()[0][:count]).all()
+        assert (answers[variant.name] == whole.golden()[1][variant.name][:count]).all()
     assert site.sent < publisher.bundle("1.0.0").stat().st_size / 3
 
 

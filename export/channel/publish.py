@@ -16,7 +16,7 @@ from device.bundle import Bundle, open_bundle
 from device.channel.offer import OFFER_SCHEMA, Offer, parse_offer, version_key
 from export.channel.errors import PublishError
 from export.channel.repository import BUNDLES, Repository
-from export.channel.slim import pack, write_slim
+from export.channel.slim import write_packed
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +139,7 @@ def _added(
     yield f"{stem}.egb", repository.add(bundle.path, f"{stem}.egb", _custom(whole))
     for variant in manifest.variants:
         slim, packed = scratch / "slim.egb", scratch / "slim.egb.xz"
-        write_slim(bundle, variant, slim)
-        pack(slim, packed)
+        write_packed(bundle, variant, slim, packed)
         data = slim.read_bytes()
         about = msgspec.structs.replace(
             whole, variant=variant.name, packing="xz", sha256=sha256(data).hexdigest(), size_bytes=len(data)
