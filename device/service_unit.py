@@ -24,6 +24,7 @@ class Unit:
         needs: what it asks of the machine.
         system: one of the system; else a user's own.
         program: folders that the program is made of.
+        before: a program that puts the releases in order before each start; of the system it runs as root.
         python_path: where Python looks beside its own places, or None.
         systemd: the version that will read it.
     """
@@ -33,6 +34,7 @@ class Unit:
     needs: Needs
     system: bool = True
     program: Sequence[Path] = ()
+    before: Sequence[str] = ()
     python_path: Path | None = None
     systemd: int = 0
 
@@ -95,6 +97,11 @@ def _about(unit: Unit) -> Iterator[str]:
 
 
 def _running(unit: Unit) -> Iterator[str]:
+    if unit.before:
+        first, *rest = unit.before
+        # '-': releases that cannot be put in order, on a read-only disk for one, are no reason not to start.
+        prefix = "-+" if unit.system else "-"
+        yield f"ExecStartPre={prefix}{quoted(first).replace('$$', '$')} {' '.join(map(quoted, rest))}"
     program, *arguments = unit.command
     # Of the program alone systemd expands no variables.
     yield f"ExecStart={quoted(program).replace('$$', '$')} {' '.join(map(quoted, arguments))}"

@@ -24,6 +24,7 @@ from device.trust.base import Verified, Verifier
 _SIGNATURE_LIMIT_BYTES = 4 * 1024 * 1024
 # The choice, the records, and room for a service to go on writing.
 _MARGIN_BYTES = 32 * 1024 * 1024
+_WINDOW = HealthWindow()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Asked:
     bundle: Path
     downgrade_to: str | None = None
     again: bool = False
-    window: HealthWindow = HealthWindow()
+    window: HealthWindow = _WINDOW
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ class Installer:
             switch(self.store, journal, self.service, asked.window, self.tell)
             return _installed(release, changed=True)
 
-    def rollback(self, window: HealthWindow = HealthWindow()) -> Installed:  # noqa: B008 - frozen
+    def rollback(self, window: HealthWindow = _WINDOW) -> Installed:
         """Back to the release before; the one at work is not installed again unless that is asked for.
 
         Raises:
@@ -157,10 +158,8 @@ class Installer:
         durable.make_folder(self.store.releases)
         name = f"{record.name}-{record.version}"
         # An unsigned bundle may come again with the same version: whoever trains on the board's side counts nothing up.
-        folder = self.store.releases / name
-        if folder.exists():
-            folder = self.store.releases / f"{name}-{record.sha256[:12]}"
-        durable.remove(folder)
+        names = (name, f"{name}-{record.sha256[:12]}", f"{name}-{record.sha256[:12]}-again")
+        folder = next(path for path in map(self.store.releases.joinpath, names) if not path.exists())
         durable.move(self.store.staging, folder)
         return Release(folder, record)
 

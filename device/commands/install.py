@@ -1,0 +1,43 @@
+"""``edgegraft install``: a new bundle for a service that is there."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+SUMMARY = "put a new bundle to work here; it is kept only if it works"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """See ``device.cli.Command``."""
+    parser.add_argument(
+        "bundle", type=Path, metavar="B.egb", help="its signature is looked for beside it, as B.egb.sig"
+    )
+    parser.add_argument("--name", metavar="NAME", help="of the service, where a board has several")
+    parser.add_argument("--user", action="store_true", help="this user's own service")
+    add_install_options(parser)
+
+
+def add_install_options(parser: argparse.ArgumentParser) -> None:
+    """What decides whether a bundle is taken."""
+    parser.add_argument("--allow-unsigned", action="store_true", help="also a bundle that nobody signed")
+    parser.add_argument("--downgrade-to", metavar="VERSION", help="also an older version, if it is this one")
+    parser.add_argument("--again", action="store_true", help="also a bundle that was rolled back here")
+
+
+def run(args: argparse.Namespace) -> int:
+    """See ``device.cli.Command``."""
+    from device.console import emit_json, say
+    from device.releases.installer import Asked
+    from device.releases.local import installer_for
+    from device.releases.systemd import service_for
+    from device.service import Places, unit_name
+
+    places = Places(unit_name(args.name), not args.user)
+    installer = installer_for(places, service_for(places), args.allow_unsigned, say)
+    done = installer.install(Asked(args.bundle, args.downgrade_to, args.again))
+    if args.json:
+        emit_json(done)
+    else:
+        say(f"{done.name} {done.version} is at work" if done.changed else f"{done.name} {done.version}: unchanged")
+    return 0
