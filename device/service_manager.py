@@ -68,38 +68,26 @@ class Manager:
                 "'edgegraft run' works in any other supervisor"
             )
 
-<<<<<<< HEAD
-    def start(self, unit: str, kind: str = "service") -> None:
-        """Read the unit again, start it now and at every boot.
-=======
-    def enable(self, unit: str) -> None:
+    def enable(self, unit: str, kind: str = "service") -> None:
         """Read the unit again, and start it at every boot.
->>>>>>> main
 
         Raises:
             DeviceError: what systemctl says.
         """
         self._do("daemon-reload")
-<<<<<<< HEAD
         self._do("enable", f"{unit}.{kind}")
-=======
-        self._do("enable", f"{unit}.service")
 
-    def restart(self, unit: str) -> None:
+    def restart(self, unit: str, kind: str = "service") -> None:
         """Start it anew, also where it has crashed too often.
 
         Raises:
             DeviceError: what systemctl says.
         """
         with suppress(DeviceError):
-            self._do("reset-failed", f"{unit}.service")
->>>>>>> main
+            self._do("reset-failed", f"{unit}.{kind}")
         # Not waiting: at the first start every variant is tried, and the camera may be away.
         self._do("restart", "--no-block", f"{unit}.{kind}")
 
-<<<<<<< HEAD
-    def stop(self, unit: str, kind: str = "service") -> None:
-=======
     def halt(self, unit: str) -> None:
         """Stop it until the next boot.
 
@@ -108,8 +96,7 @@ class Manager:
         """
         self._do("stop", f"{unit}.service")
 
-    def stop(self, unit: str) -> None:
->>>>>>> main
+    def stop(self, unit: str, kind: str = "service") -> None:
         """Stop it, now and for good; it is none where it is not known."""
         with suppress(DeviceError):
             self._do("disable", "--now", f"{unit}.{kind}")

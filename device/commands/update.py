@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from device.errors import DeviceError, UsageError
+from device.errors import UsageError
 
 if TYPE_CHECKING:
     from device.channel.update import Installer, UpdateConfig
-    from device.releases.base import Service
     from device.service import Places
 
 SUMMARY = "poll a channel for a new release and install it"
@@ -91,13 +89,9 @@ def _installer(args: argparse.Namespace, places: Places) -> Installer:
     from device.channel.installing import BoardInstaller
     from device.console import say
     from device.releases.store import Store
+    from device.releases.systemd import service_for
 
-    try:
-        module = importlib.import_module("device.releases.systemd")
-    except ModuleNotFoundError as err:
-        raise DeviceError("this edgegraft cannot look after a service; update edgegraft on this board") from err
-    service: Service = module.SystemdService(places)
-    return BoardInstaller(Store(places.releases), service, args.again, say)
+    return BoardInstaller(Store(places.releases), service_for(places), args.again, say)
 
 
 def _install_timer(args: argparse.Namespace, places: Places) -> int:
@@ -122,7 +116,8 @@ def _install_timer(args: argparse.Namespace, places: Places) -> int:
     manager = Manager(places.system)
     manager.require()
     paths = write_units(places.unit_file.parent, places.unit, timer, service)
-    manager.start(f"{places.unit}-update", "timer")
+    manager.enable(f"{places.unit}-update", "timer")
+    manager.restart(f"{places.unit}-update", "timer")
     if args.json:
         emit_json({"timer": f"{places.unit}-update.timer", "every": args.every, "paths": [str(path) for path in paths]})
     else:
