@@ -68,25 +68,25 @@ class Manager:
                 "'edgegraft run' works in any other supervisor"
             )
 
-    def enable(self, unit: str) -> None:
+    def enable(self, unit: str, kind: str = "service") -> None:
         """Read the unit again, and start it at every boot.
 
         Raises:
             DeviceError: what systemctl says.
         """
         self._do("daemon-reload")
-        self._do("enable", f"{unit}.service")
+        self._do("enable", f"{unit}.{kind}")
 
-    def restart(self, unit: str) -> None:
+    def restart(self, unit: str, kind: str = "service") -> None:
         """Start it anew, also where it has crashed too often.
 
         Raises:
             DeviceError: what systemctl says.
         """
         with suppress(DeviceError):
-            self._do("reset-failed", f"{unit}.service")
+            self._do("reset-failed", f"{unit}.{kind}")
         # Not waiting: at the first start every variant is tried, and the camera may be away.
-        self._do("restart", "--no-block", f"{unit}.service")
+        self._do("restart", "--no-block", f"{unit}.{kind}")
 
     def halt(self, unit: str) -> None:
         """Stop it until the next boot.
@@ -96,10 +96,10 @@ class Manager:
         """
         self._do("stop", f"{unit}.service")
 
-    def stop(self, unit: str) -> None:
+    def stop(self, unit: str, kind: str = "service") -> None:
         """Stop it, now and for good; it is none where it is not known."""
         with suppress(DeviceError):
-            self._do("disable", "--now", f"{unit}.service")
+            self._do("disable", "--now", f"{unit}.{kind}")
 
     def reload(self) -> None:
         """Make it forget a unit that was removed."""
