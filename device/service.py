@@ -14,7 +14,7 @@ from pathlib import Path
 import device
 from device.errors import DeviceError
 from device.service_needs import Machine, Options
-from device.service_unit import Unit, unit_text
+from device.service_unit import Unit, fallback_text, unit_text
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?")
 
@@ -42,6 +42,11 @@ class Places:
             else self._home("XDG_CONFIG_HOME", ".config") / ("systemd/user")
         )
         return units / f"{self.unit}.service"
+
+    @property
+    def fallback(self) -> str:
+        """The unit that goes back to the release before."""
+        return f"{self.unit}-fallback"
 
     @property
     def releases(self) -> Path:
@@ -115,7 +120,8 @@ def plan(places: Places, asked: Mapping[str, object], machine: Machine, systemd:
             ]
     outside = package if package == user_site and package not in folders - {package} else None
     before = [sys.executable, "-m", "device.releases.startup", str(places.releases)]
-    return Unit(places.unit, arguments, needs, places.system, sorted(folders), before, outside, systemd)
+    program = sorted(folders)
+    return Unit(places.unit, arguments, needs, places.system, program, places.fallback, before, outside, systemd)
 
 
 def install(unit: Unit, places: Places) -> None:
@@ -128,6 +134,7 @@ def install(unit: Unit, places: Places) -> None:
     try:
         for name, secret in unit.needs.private.items():
             _write(places.secrets / name, secret.encode(), 0o600, 0o700)
+        _write(_fallback_file(places), fallback_text(unit, _fallback_command(places)).encode(), 0o644, 0o755)
         _write(places.unit_file, text.encode(), 0o644, 0o755)
     except PermissionError as err:
         raise DeviceError(f"{err.filename}: {err.strerror}; run it with sudo, or install with --user") from err
@@ -144,6 +151,7 @@ def uninstall(places: Places) -> bool:
     there = places.unit_file.exists()
     try:
         places.unit_file.unlink(missing_ok=True)
+        _fallback_file(places).unlink(missing_ok=True)
         for folder in (places.releases, places.secrets):
             if folder.is_dir():
                 shutil.rmtree(folder)
@@ -157,6 +165,16 @@ def program_command() -> list[str]:
     beside = Path(sys.executable).with_name("edgegraft")
     found = str(beside) if beside.is_file() else shutil.which("edgegraft")
     return [os.path.abspath(found)] if found else [sys.executable, "-m", "device.cli"]  # noqa: PTH100 - a link stays one
+
+
+def _fallback_file(places: Places) -> Path:
+    return places.unit_file.with_name(f"{places.fallback}.service")
+
+
+def _fallback_command(places: Places) -> list[str]:
+    name = places.unit.removeprefix("edgegraft").removeprefix("-")
+    options = [*(["--name", name] if name else []), *([] if places.system else ["--user"])]
+    return [*program_command(), "rollback", "--reason", "it crashed again and again", *options]
 
 
 def _arguments(options: Options, asked: Mapping[str, object]) -> list[str]:

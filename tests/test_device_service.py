@@ -83,6 +83,7 @@ def test_the_exposure_is_at_most_two(arguments: tuple[str, ...], tmp_path: Path)
 @pytest.mark.parametrize("systemd", [249, 252, 257])
 def test_systemd_finds_nothing_to_complain_about(tmp_path: Path, systemd: int) -> None:
     text = unit_text(planned("--camera", "csi:0", "--sink", "mqtt://h/t", "--web", ":80", systemd=systemd))
+    assert "\nOnFailure=edgegraft-fallback.service\n" in text
     assert ("RestartSteps=" in text) == (systemd >= 254)
     path = tmp_path / "edgegraft.service"
     path.write_text(

@@ -72,8 +72,8 @@ def test_the_commands_as_they_are_typed(
     assert asked.returncode == 2
     assert "EDGEGRAFT_ROOT_PASSPHRASE" in asked.stderr
     (tmp_path / "secret").write_text("online secret\n")
-    monkeypatch.setenv("EDGEGRAFT_ROOT_PASSPHRASE", "root secret")
-    assert edgegraft("keys", "create", keys, "--passphrase-file", tmp_path / "secret").returncode == 0
+    files = ("--passphrase-file", tmp_path / "secret", "--root-passphrase-file", tmp_path / "secret")
+    assert edgegraft("keys", "create", keys, *files).returncode == 0
     assert json.loads(edgegraft("keys", "show", keys, "--json").stdout)["root_version"] == 1
     signed = edgegraft("keys", "sign", bundle, "--keys", keys, "--passphrase-file", tmp_path / "secret")
     assert signed.returncode == 0, signed.stderr

@@ -34,6 +34,7 @@ from device.releases.refusals import (
 )
 from device.releases.store import Store
 from device.trust.base import Verifier
+from device.trust.root import keep_newer
 
 # Of these the next poll would fetch the same bytes for the same end.
 _FOR_GOOD = (Damaged, KnownBad, TrialFailed, Unhealthy, Unsuitable)
@@ -182,6 +183,8 @@ def _poll(
     progress: Callable[[int], None],
 ) -> Updated:
     listed = client.refresh()
+    # A key that this root revokes must not sign a bundle that comes another way either.
+    keep_newer(config.store / "trust", client.root)
     at_work = _at_work(config)
     release = release_for(board, listed, config.bundle or at_work.name)
     _require_not_older(config.source.name, at_work, listed)

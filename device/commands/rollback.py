@@ -11,6 +11,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """See ``device.cli.Command``."""
     parser.add_argument("--name", metavar="NAME", help="of the service, where a board has several")
     parser.add_argument("--user", action="store_true", help="this user's own service")
+    parser.add_argument("--reason", default="rolled back by hand", metavar="TEXT", help="to be told by 'status'")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -21,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
     from device.service import Places, unit_name
 
     places = Places(unit_name(args.name), not args.user)
-    done = installer_for(places, service_for(places), allow_unsigned=True, tell=say).rollback()
+    done = installer_for(places, service_for(places), allow_unsigned=True, tell=say).rollback(reason=args.reason)
     if args.json:
         emit_json(done)
     else:

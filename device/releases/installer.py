@@ -25,6 +25,7 @@ _SIGNATURE_LIMIT_BYTES = 4 * 1024 * 1024
 # The choice, the records, and room for a service to go on writing.
 _MARGIN_BYTES = 32 * 1024 * 1024
 _WINDOW = HealthWindow()
+BY_HAND = "rolled back by hand"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +99,16 @@ class Installer:
             switch(self.store, journal, self.service, asked.window, self.tell)
             return _installed(release, changed=True)
 
-    def rollback(self, window: HealthWindow = _WINDOW) -> Installed:
+    def rollback(self, window: HealthWindow = _WINDOW, reason: str = BY_HAND) -> Installed:
         """Back to the release before; the one at work is not installed again unless that is asked for.
 
+        Args:
+            window: see there.
+            reason: why the one at work is left, for its entry in the list of bad ones.
+
         Raises:
-            NoWayBack: there is none, or it is not healthy.
+            NoWayBack: there is none.
+            Unhealthy: it is not healthy, and the one at work before is at work again.
         """
         with self.store.locked(), durable.refusing(str(self.store.root)):
             recover(self.store)
@@ -110,7 +116,7 @@ class Installer:
             if previous is None:
                 raise NoWayBack(f"{self.store.root}: there is no release before this one; install one by its file")
             back = current.folder.name if current else None
-            journal = Journal(step=Step.SWITCHING, to=previous.folder.name, back=back, by_hand=True)
+            journal = Journal(step=Step.SWITCHING, to=previous.folder.name, back=back, by_hand=True, reason=reason)
             switch(self.store, journal, self.service, window, self.tell)
             return _installed(previous, changed=True)
 

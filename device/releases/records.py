@@ -43,7 +43,7 @@ class Journal(Contract, frozen=True):
         to: the release that is switched to, by the name of its folder.
         back: the one at work before, or None at the first installation.
         by_hand: it was asked for by ``rollback``: ``back`` is left for good.
-        reason: why it is rolled back.
+        reason: why it is rolled back, or by hand why ``back`` is left.
     """
 
     step: Step

@@ -41,7 +41,7 @@ def switch(
     tell(f"switched to {journal.to}; watching it")
     verdict = _started(service, journal.to, window)
     if verdict.healthy:
-        save(store.journal_file, replace_step(journal, Step.CONFIRMED))
+        save(store.journal_file, replace_step(journal, Step.CONFIRMED, journal.reason))
         finish(store)
         tell(f"{journal.to} is confirmed")
         return
@@ -61,7 +61,7 @@ def finish(store: Store) -> None:
     if journal.by_hand:
         left = store.release(journal.back or "")
         if left is not None:
-            mark_bad(store, left, "rolled back by hand")
+            mark_bad(store, left, journal.reason)
         durable.remove(store.previous_link)
     elif journal.back is not None:
         durable.point(store.previous_link, Path("releases", journal.back))

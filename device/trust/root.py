@@ -46,6 +46,18 @@ def enroll(trust: Path, root: bytes, replace: bool = False) -> Root:
     return candidate.signed
 
 
+def keep_newer(trust: Path, verified: bytes) -> None:
+    """Keep a root to which a client has followed the chain from this board's own.
+
+    Args:
+        trust: the folder.
+        verified: by the client, every step of the chain.
+    """
+    path = trust / ROOT
+    if path.is_file() and parse_root(verified).signed.version > parse_root(path.read_bytes()).signed.version:
+        _write(trust, verified)
+
+
 def parse_root(data: bytes) -> Metadata[Root]:
     """Root metadata that is signed by its own keys.
 
