@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +87,8 @@ def status(manager: SystemManager) -> dict[str, Any]:
 def gap_s(manager: SystemManager) -> float:
     """The longest time between two answers."""
     text = manager.run(["cat", "/var/lib/edgegraft/edgegraft/answers.jsonl"]).stdout
-    times = [json.loads(line)["captured_at"] for line in text.splitlines()]
-    gaps = [(msgspec.convert(b, float) - msgspec.convert(a, float)) for a, b in zip(times, times[1:], strict=False)]
+    times: list[float] = [json.loads(line)["captured_at"] for line in text.splitlines()]
+    gaps = [b - a for a, b in pairwise(times)]
     print(f"longest gap without an answer: {max(gaps):.2f} s")
     return max(gaps)
 
