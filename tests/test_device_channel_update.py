@@ -56,11 +56,13 @@ def installer(tmp_path: Path) -> FakeInstaller:
 def poll(publisher: Publisher, site: StaticServer, installer: FakeInstaller, tmp_path: Path) -> Poll:
     (tmp_path / "machine-id").write_text("0123456789abcdef0123456789abcdef\n")
 
-    def once(say: Callable[[str], None] = lambda line: None, **options: Any) -> Updated:
+    def once(say: Callable[[str], None] = lambda line: None, check: bool = False, **options: Any) -> Updated:
         config = UpdateConfig(
             source=parse_source(site.url), store=installer.store, machine_id=tmp_path / "machine-id", limits=QUICK
         )
-        return update(dataclasses.replace(config, **options), publisher.keys.roots[0], installer, say)
+        return update(
+            dataclasses.replace(config, **options), publisher.keys.roots[0], None if check else installer, say
+        )
 
     return once
 

@@ -89,7 +89,6 @@ class UpdateConfig:
         rate: bytes a second at most; None for no limit.
         all_variants: fetch the whole bundle, so that the board chooses anew.
         again: try once more what was refused before.
-        check: look only.
         report: where the state is told, or None.
         machine_id: the file.
         limits: of transfers.
@@ -103,7 +102,6 @@ class UpdateConfig:
     rate: int | None = None
     all_variants: bool = False
     again: bool = False
-    check: bool = False
     report: str | None = None
     machine_id: Path = MACHINE_ID
     limits: Limits | None = None
@@ -145,7 +143,7 @@ class _AtWork:
 def update(
     config: UpdateConfig,
     root: bytes,
-    installer: Installer,
+    installer: Installer | None,
     say: Callable[[str], None] = lambda line: None,
     progress: Callable[[int], None] = lambda count: None,
 ) -> Updated:
@@ -153,7 +151,7 @@ def update(
 
     Args:
         root: the root metadata that this board was enrolled with.
-        installer: of the board.
+        installer: of the board; None looks only.
         say: takes lines for a person.
         progress: called with the bytes that came.
 
@@ -168,7 +166,7 @@ def update(
         except Refusal as err:
             _tell(config, board, say, err)
             raise
-        if not config.check:
+        if installer is not None:
             _tell(config, board, say)
         return updated
 
@@ -177,7 +175,7 @@ def _poll(
     config: UpdateConfig,
     client: ChannelClient,
     board: str,
-    installer: Installer,
+    installer: Installer | None,
     say: Callable[[str], None],
     progress: Callable[[int], None],
 ) -> Updated:
@@ -188,7 +186,7 @@ def _poll(
     name = at_work.name or (release[0].offer.name if release else "")
     version = release[0].offer.version if release else ""
     same = at_work.name == name and (not version or version_key(version) <= version_key(at_work.version or "0"))
-    if same or not release or config.check:
+    if same or not release or installer is None:
         return Updated(config.source.name, board, name, at_work.version, version, False)
     mark = Store(config.store).high_water().get(name)
     if mark and version_key(version) < version_key(mark):
