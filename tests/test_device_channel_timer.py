@@ -42,6 +42,28 @@ def test_systemd_starts_the_poll_and_the_sandbox_leaves_it_what_it_needs(tmp_pat
         assert shown["RandomizedDelayUSec"] in ("1h", "3600000000")
 
 
+def test_a_bundle_can_be_tried_inside_the_sandbox(tmp_path: Path, colour_bundle: Path) -> None:
+    """With both runtimes: what they ask of the system is allowed."""
+    store = Path("/var/lib/edgegraft-releases/edgegraft")
+    probe = (
+        "import pathlib; from device.bundle import open_bundle; from device.choosing import choose_here\n"
+        f"store = pathlib.Path('{store}')\n"
+        "with open_bundle(store / 'b.egb') as bundle:\n"
+        "    chosen = choose_here(bundle, store, again=True)\n"
+        "print('; '.join(one.error for one in chosen.tried), file=(store / 'errors').open('w'))\n"
+    )
+    service = service_text("edgegraft", [sys.executable, "-c", probe], store, True, {})
+    with start_system_manager(tmp_path) as manager:
+        manager.run(["mkdir", "-p", store])
+        manager.run(["cp", colour_bundle, store / "b.egb"])
+        text = service.replace("network-online.target", "network.target")
+        manager.run(["sh", "-c", 'printf %s "$1" >/etc/systemd/system/edgegraft-update.service', "sh", text])
+        manager.run(["systemctl", "daemon-reload"])
+        started = manager.run(["systemctl", "start", "edgegraft-update.service"])
+        assert started.returncode == 0, manager.log.read_text()[-3000:]
+        assert manager.run(["cat", store / "errors"]).stdout.strip(" ;\n") == ""
+
+
 def test_units_are_removed(tmp_path: Path) -> None:
     write_units(tmp_path, "edgegraft-door", "t", "s")
     assert remove_units(tmp_path, "edgegraft-door")
