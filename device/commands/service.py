@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from device.commands.install import add_install_options
+from device.commands.install import add_install_options, asked_for
 from device.commands.run import add_run_options
 from device.errors import UsageError
 
@@ -54,7 +54,6 @@ def _install(args: argparse.Namespace, places: Places) -> int:
         raise UsageError("--frames ends a classification, and a service is started again when it ends; leave it out")
 
     from device.console import emit_json, say
-    from device.releases.installer import Asked
     from device.releases.local import installer_for
     from device.releases.systemd import SystemdService
     from device.service import install, plan
@@ -75,9 +74,7 @@ def _install(args: argparse.Namespace, places: Places) -> int:
     install(unit, places)
     manager.enable(unit.name)
     service = SystemdService(places, manager)
-    done = installer_for(places, service, args.allow_unsigned, say).install(
-        Asked(args.bundle, args.downgrade_to, args.again)
-    )
+    done = installer_for(places, service, args.allow_unsigned, say).install(asked_for(args))
     if not done.changed:
         service.restart()  # its options may be new
     if args.json:

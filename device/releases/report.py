@@ -44,8 +44,9 @@ def sentences(report: BoardReport) -> Iterator[str]:
     if report.current is None:
         yield f"{service.unit}: no release; edgegraft service install B.egb --camera 0"
     else:
-        yield f"{service.unit}: {report.current.name} {report.current.version}, since {_date(report.current.installed_at)}"
-        if not report.current.signed:
+        current = report.current
+        yield f"{service.unit}: {current.name} {current.version}, since {_date(current.installed_at)}"
+        if not current.signed:
             yield "!! UNSIGNED: nobody vouches for what runs here; sign the bundle and install it again"
     if service.installed:
         yield f"service: {service.active} ({service.detail})" + (f", {service.text}" if service.text else "")

@@ -1,4 +1,4 @@
-"""``python -m device.releases.startup STORE``: what a service does before each start, see ``device.releases.recover``."""
+"""``python -m device.releases.startup STORE``: what a service does before each start; see ``recover``."""
 
 from __future__ import annotations
 

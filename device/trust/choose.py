@@ -24,4 +24,9 @@ def verifier_for(trust: Path, allow_unsigned: bool) -> Verifier:
         trust: the folder of its trust root.
         allow_unsigned: let bundles without a signature pass.
     """
+    if (trust / "root.json").is_file():
+        from device.trust.tuf_verifier import TufVerifier  # loads cryptography: what merely runs needs none of it
+
+        verifier: Verifier = TufVerifier(trust)
+        return AllowUnsigned(verifier) if allow_unsigned else verifier
     return AllowUnsigned() if allow_unsigned else TrustsNobody()
