@@ -34,6 +34,7 @@ from device.releases.refusals import (
 )
 from device.releases.store import Store
 from device.trust.base import Verifier
+from device.trust.root import ROOT, require_current, trusted_root
 
 # Of these the next poll would fetch the same bytes for the same end.
 _FOR_GOOD = (Damaged, KnownBad, TrialFailed, Unhealthy, Unsuitable)
@@ -180,6 +181,7 @@ def _poll(
     progress: Callable[[int], None],
 ) -> Updated:
     listed = client.refresh()
+    _follow(config, client)
     at_work = _at_work(config)
     release = release_for(board, listed, config.bundle or at_work.name)
     _require_not_older(config.source.name, at_work, listed)
@@ -201,6 +203,14 @@ def _poll(
         say(f"{wanted.offer.name} {version}: '{at_work.variant}' does not do here; fetching all variants")
         fetched = _install(config, client, wanted, installer, say, progress) or 0
     return Updated(config.source.name, board, name, at_work.version, version, True, fetched)
+
+
+def _follow(config: UpdateConfig, client: ChannelClient) -> None:
+    """Keys that the channel has replaced count no more for signatures beside bundles either."""
+    trust = config.store / "trust"
+    if (trust / ROOT).is_file():
+        trusted_root(trust, client.roots)
+        require_current(client.expires, f"{config.source.name}: its metadata", trust)
 
 
 def _install(
@@ -317,7 +327,7 @@ def enrolled_root(store: Path) -> bytes:
     Raises:
         Untrusted: it was not.
     """
-    path = store / "trust" / "root.json"
+    path = store / "trust" / ROOT
     try:
         return path.read_bytes()
     except OSError as err:
