@@ -13,10 +13,11 @@ from device.errors import UsageError
 
 
 def test_systemd_starts_the_poll_and_the_sandbox_leaves_it_what_it_needs(tmp_path: Path) -> None:
-    """It may write the store and nothing else, speak TCP, and has no more rights than an installation takes."""
+    """It may write the store and nothing else, speak TCP and to systemd, and has no more rights than an installation takes."""
     store = Path("/var/lib/edgegraft-releases/edgegraft")
     probe = (
-        "import pathlib, socket; socket.socket().close()\n"
+        "import pathlib, socket, subprocess; socket.socket().close()\n"
+        "subprocess.run(['systemctl', 'restart', '--no-block', 'other.service'], check=True)\n"
         f"pathlib.Path('{store}/seen').write_text('here')\n"
         "try:\n    pathlib.Path('/usr/never').write_text('')\n"
         f"except OSError as err:\n    pathlib.Path('{store}/error').write_text(err.strerror)\n"
@@ -31,9 +32,12 @@ def test_systemd_starts_the_poll_and_the_sandbox_leaves_it_what_it_needs(tmp_pat
             text = text.replace("network-online.target", "network.target")
             write = ["sh", "-c", f'printf %s "$1" >/etc/systemd/system/edgegraft-update.{suffix}', "sh", text]
             assert manager.run(write).returncode == 0
+        other = "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n"
+        manager.run(["sh", "-c", 'printf %s "$1" >/etc/systemd/system/other.service', "sh", other])
         manager.run(["systemctl", "daemon-reload"])
         started = manager.run(["systemctl", "start", "edgegraft-update.service"])
         assert started.returncode == 0, started.stderr + manager.log.read_text()[-2000:]
+        manager.until("other.service", 10, ActiveState="active")
         assert manager.run(["cat", store / "seen"]).stdout == "here"
         assert manager.run(["cat", store / "error"]).stdout == "Read-only file system"
         assert manager.run(["systemctl", "start", "edgegraft-update.timer"]).returncode == 0
