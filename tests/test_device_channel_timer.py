@@ -13,7 +13,7 @@ from device.errors import UsageError
 
 
 def test_systemd_starts_the_poll_and_the_sandbox_leaves_it_what_it_needs(tmp_path: Path) -> None:
-    """It may write the store and nothing else, speak TCP and to systemd, and has no more rights than an installation takes."""
+    """It may write the store and nothing else, speak TCP and to systemd, and has no more rights than it takes."""
     store = Path("/var/lib/edgegraft-releases/edgegraft")
     probe = (
         "import pathlib, socket, subprocess; socket.socket().close()\n"
