@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,9 +29,10 @@ from device.channel.update import FakeInstaller, UpdateConfig, Updated, update
 from device.choosing import Chosen, choose_here
 from device.releases.base import FakeService, Verdict
 from device.releases.installer import Installer
-from device.releases.refusals import Busy, KnownBad, TrialFailed, Unhealthy
+from device.releases.refusals import Busy, Expired, KnownBad, TrialFailed, Unhealthy
 from device.releases.store import Store
 from device.trust.base import FakeVerifier
+from device.trust.root import enroll
 
 Poll = Callable[..., Updated]
 
@@ -56,11 +58,13 @@ def installer(tmp_path: Path) -> FakeInstaller:
 def poll(publisher: Publisher, site: StaticServer, installer: FakeInstaller, tmp_path: Path) -> Poll:
     (tmp_path / "machine-id").write_text("0123456789abcdef0123456789abcdef\n")
 
-    def once(say: Callable[[str], None] = lambda line: None, **options: Any) -> Updated:
+    def once(say: Callable[[str], None] = lambda line: None, check: bool = False, **options: Any) -> Updated:
         config = UpdateConfig(
             source=parse_source(site.url), store=installer.store, machine_id=tmp_path / "machine-id", limits=QUICK
         )
-        return update(dataclasses.replace(config, **options), publisher.keys.roots[0], installer, say)
+        return update(
+            dataclasses.replace(config, **options), publisher.keys.roots[0], None if check else installer, say
+        )
 
     return once
 
@@ -245,3 +249,27 @@ def test_the_boards_own_installer_tries_switches_and_keeps_the_choice_for_the_ne
     with pytest.raises(KnownBad):
         update(config, root, board)
     assert not [path for path, _ in site.requests if "bundles" in path], "gone back by hand, it does not come again"
+
+
+def test_keys_that_the_channel_replaced_count_no_more_for_bundles_by_hand(
+    poll: Poll, publisher: Publisher, installer: FakeInstaller
+) -> None:
+    trust = installer.store / "trust"
+    enroll(trust, publisher.keys.roots[0])
+    poll()
+    publisher.keys.rotate("targets")
+    publisher.publish("1.1.0")
+    poll()
+    assert (trust / "root.json").read_bytes() == publisher.keys.roots[-1]
+
+
+def test_a_clock_before_the_boards_own_enrolment_does_not_bring_an_expired_channel_back(
+    poll: Poll, publisher: Publisher, installer: FakeInstaller
+) -> None:
+    trust = installer.store / "trust"
+    enroll(trust, publisher.keys.roots[0])
+    later = time.time() + 100 * 86_400
+    os.utime(trust / "root.json", (later, later))
+    with pytest.raises(Expired):
+        poll()
+    assert not installer.installed

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,7 +20,7 @@ from tuf.api.exceptions import (
     RepositoryError,
     UnsignedMetadataError,
 )
-from tuf.api.metadata import Metadata, Targets
+from tuf.api.metadata import Metadata, Targets, Timestamp
 from tuf.ngclient import Updater, UpdaterConfig
 
 from device.channel.address import Source
@@ -73,9 +74,15 @@ class ChannelClient:
         self._fetcher.__exit__(*exit_info)
 
     @property
-    def root(self) -> bytes:
-        """The newest root metadata that the chain from the board's own has led to."""
-        return (self._metadata / "root.json").read_bytes()
+    def roots(self) -> list[bytes]:
+        """The chain of root metadata that has led to the newest, version by version."""
+        history = (self._metadata / "root_history").glob("*.root.json")
+        return [path.read_bytes() for path in sorted(history, key=lambda path: int(path.name.partition(".")[0]))]
+
+    @property
+    def expires(self) -> datetime:
+        """When what was refreshed ends."""
+        return Metadata[Timestamp].from_file(str(self._metadata / "timestamp.json")).signed.expires
 
     def refresh(self) -> list[Listed]:
         """What the channel holds now. Of an unchanged one two small answers are fetched.

@@ -34,7 +34,7 @@ from device.releases.refusals import (
 )
 from device.releases.store import Store
 from device.trust.base import Verifier
-from device.trust.root import keep_newer
+from device.trust.root import ROOT, require_current, trusted_root
 
 # Of these the next poll would fetch the same bytes for the same end.
 _FOR_GOOD = (Damaged, KnownBad, TrialFailed, Unhealthy, Unsuitable)
@@ -90,7 +90,6 @@ class UpdateConfig:
         rate: bytes a second at most; None for no limit.
         all_variants: fetch the whole bundle, so that the board chooses anew.
         again: try once more what was refused before.
-        check: look only.
         report: where the state is told, or None.
         machine_id: the file.
         limits: of transfers.
@@ -104,7 +103,6 @@ class UpdateConfig:
     rate: int | None = None
     all_variants: bool = False
     again: bool = False
-    check: bool = False
     report: str | None = None
     machine_id: Path = MACHINE_ID
     limits: Limits | None = None
@@ -146,7 +144,7 @@ class _AtWork:
 def update(
     config: UpdateConfig,
     root: bytes,
-    installer: Installer,
+    installer: Installer | None,
     say: Callable[[str], None] = lambda line: None,
     progress: Callable[[int], None] = lambda count: None,
 ) -> Updated:
@@ -154,7 +152,7 @@ def update(
 
     Args:
         root: the root metadata that this board was enrolled with.
-        installer: of the board.
+        installer: of the board; None looks only.
         say: takes lines for a person.
         progress: called with the bytes that came.
 
@@ -169,7 +167,7 @@ def update(
         except Refusal as err:
             _tell(config, board, say, err)
             raise
-        if not config.check:
+        if installer is not None:
             _tell(config, board, say)
         return updated
 
@@ -178,20 +176,19 @@ def _poll(
     config: UpdateConfig,
     client: ChannelClient,
     board: str,
-    installer: Installer,
+    installer: Installer | None,
     say: Callable[[str], None],
     progress: Callable[[int], None],
 ) -> Updated:
     listed = client.refresh()
-    # A key that this root revokes must not sign a bundle that comes another way either.
-    keep_newer(config.store / "trust", client.root)
+    _follow(config, client)
     at_work = _at_work(config)
     release = release_for(board, listed, config.bundle or at_work.name)
     _require_not_older(config.source.name, at_work, listed)
     name = at_work.name or (release[0].offer.name if release else "")
     version = release[0].offer.version if release else ""
     same = at_work.name == name and (not version or version_key(version) <= version_key(at_work.version or "0"))
-    if same or not release or config.check:
+    if same or not release or installer is None:
         return Updated(config.source.name, board, name, at_work.version, version, False)
     mark = Store(config.store).high_water().get(name)
     if mark and version_key(version) < version_key(mark):
@@ -206,6 +203,14 @@ def _poll(
         say(f"{wanted.offer.name} {version}: '{at_work.variant}' does not do here; fetching all variants")
         fetched = _install(config, client, wanted, installer, say, progress) or 0
     return Updated(config.source.name, board, name, at_work.version, version, True, fetched)
+
+
+def _follow(config: UpdateConfig, client: ChannelClient) -> None:
+    """Keys that the channel has replaced count no more for signatures beside bundles either."""
+    trust = config.store / "trust"
+    if (trust / ROOT).is_file():
+        trusted_root(trust, client.roots)
+        require_current(client.expires, f"{config.source.name}: its metadata", trust)
 
 
 def _install(
@@ -322,7 +327,7 @@ def enrolled_root(store: Path) -> bytes:
     Raises:
         Untrusted: it was not.
     """
-    path = store / "trust" / "root.json"
+    path = store / "trust" / ROOT
     try:
         return path.read_bytes()
     except OSError as err:

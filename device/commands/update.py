@@ -63,7 +63,6 @@ def _config(args: argparse.Namespace, places: Places) -> UpdateConfig:
         rate=parse_rate(args.rate) if args.rate else None,
         all_variants=args.all_variants,
         again=args.again,
-        check=args.check,
         report=args.report,
     )
 
@@ -73,7 +72,7 @@ def _update(args: argparse.Namespace, places: Places) -> int:
     from device.console import emit_json, say
 
     config = _config(args, places)
-    result = update(config, enrolled_root(config.store), _installer(args, places), say)
+    result = update(config, enrolled_root(config.store), None if args.check else _installer(args, places), say)
     if args.json:
         emit_json(result)
     elif result.updated:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,6 @@ if TYPE_CHECKING:
     from export.channel.repository import Repository
 
 SUMMARY = "offer a bundle to many boards: a signed channel of static files, or a Mender or RAUC artifact"
-PASSPHRASE = "EDGEGRAFT_PASSPHRASE"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--channel", type=Path, metavar="DIR", help="folder that a web server, store or CDN serves")
     parser.add_argument("--keys", type=Path, metavar="KEYS", help="the folder of keys")
     parser.add_argument(
-        "--passphrase-file", type=Path, metavar="FILE", help=f"of the keys; else ${PASSPHRASE} or asked"
+        "--passphrase-file", type=Path, metavar="FILE", help="of the keys; else $EDGEGRAFT_PASSPHRASE, or asked"
     )
     parser.add_argument("--rollout", type=int, metavar="PERCENT", help="of boards that may have it already (100)")
     parser.add_argument("--renew", action="store_true", help="only sign the channel for another term")
@@ -98,19 +96,7 @@ def _check(args: argparse.Namespace) -> None:
 def _repository(args: argparse.Namespace) -> Repository:
     from export.channel.keys import KeyFolder
     from export.channel.repository import Lifetimes, Repository
+    from export.keys.passphrase import online_passphrase
 
-    keys = KeyFolder(args.keys, _passphrase(args.passphrase_file))
+    keys = KeyFolder(args.keys, online_passphrase(args.passphrase_file))
     return Repository(args.channel, keys, Lifetimes(timestamp_days=args.days))
-
-
-def _passphrase(file: Path | None) -> str:
-    import getpass
-    import sys
-
-    from device.secret import read_secret
-
-    if file is not None:
-        return read_secret(f"file:{file}", "the keys' passphrase").value
-    if PASSPHRASE in os.environ:
-        return os.environ[PASSPHRASE]
-    return getpass.getpass("Passphrase of the keys: ") if sys.stdin.isatty() else ""
