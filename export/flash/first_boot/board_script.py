@@ -1,4 +1,4 @@
-"""Runs on the board, with its own python3 and nothing else: makes the runtime from the card's wheels, starts the service.
+"""Runs on the board, with its python3 and nothing else: makes the runtime from the card's wheels, starts the service.
 
 ``enable``: called by cloud-init at every boot until the work is done; hands it to a systemd unit, which is at work
 outside the boot and comes back after a power cut. ``work``: does it, from wherever it was cut off.

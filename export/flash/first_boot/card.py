@@ -1,4 +1,4 @@
-"""The boot partition of a card: a mounted folder, or a FAT partition inside an image, written by mtools without root."""
+"""The boot partition of a card: a mounted folder, or a FAT partition in an image, written by mtools without root."""
 
 from __future__ import annotations
 
@@ -186,7 +186,8 @@ class ImageCard:
 
     def remove(self, name: str) -> None:
         """See ``Card``."""
-        if name.lower() in self.names():
+        folder, _, last = name.rpartition("/")
+        if last.lower() in (self._list(folder) if folder else self.names()):
             self._run("mdeltree", f"::/{name}")
 
     def room(self) -> tuple[int, int]:

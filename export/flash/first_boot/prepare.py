@@ -1,4 +1,4 @@
-"""A card made ready: everything is checked first, then the payload is written, and last what makes cloud-init use it."""
+"""A card made ready: all is checked first, then the payload is written, and last what makes cloud-init use it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
@@ -50,7 +50,7 @@ class CardConfig:
     image: Path | None = None
     service: tuple[str, ...] = ()
     rules: Path | None = None
-    person: seed.Person = seed.Person()
+    person: seed.Person = field(default_factory=seed.Person)
     wifi: seed.Wifi | None = None
     trust: Path | None = None
     allow_unsigned: bool = False
@@ -164,13 +164,8 @@ def _seeds(card: Card, config: CardConfig, instance: str) -> dict[str, bytes]:
     if before["cmdline.txt"] is None:
         after["cmdline.txt"] = None
     # One that an interrupted preparation has changed is put back.
-    return {
-        name: data if data is not None else kept
-        for name, data in after.items()
-        if (kept := before[name]) is not None or data is not None
-        if data is not None or kept != card.read(name)
-        for kept in [kept or b""]
-    }
+    wanted = {name: data if data is not None else before[name] for name, data in after.items()}
+    return {name: data for name, data in wanted.items() if data is not None and data != card.read(name)}
 
 
 def _original(card: Card, name: str) -> bytes | None:
@@ -180,14 +175,10 @@ def _original(card: Card, name: str) -> bytes | None:
 
 def _write(card: Card, small: dict[str, bytes], wheels: list[Path], seeds: dict[str, bytes]) -> None:
     originals = {name: data for name in _SEEDS if (data := _original(card, name)) is not None}
-    if card.read(_MARK) is not None:
-        card.write(_MARK, b"")  # from here on it is no longer a whole one
-    interrupted = f"{FOLDER}/before/user-data"
-    if card.read(interrupted) is None or card.read(_MARK) is not None:
-        card.remove(FOLDER)
-        for name, data in originals.items():
-            card.write(f"{FOLDER}/before/{name}", data)
-        card.sync()
+    card.remove(FOLDER if card.read(_MARK) is not None else f"{FOLDER}/wheelhouse")
+    for name, data in originals.items():
+        card.write(f"{FOLDER}/before/{name}", data)
+    card.sync()
     digests = []
     for wheel in wheels:
         card.copy(wheel, f"{FOLDER}/wheelhouse/{wheel.name}")
@@ -202,3 +193,4 @@ def _write(card: Card, small: dict[str, bytes], wheels: list[Path], seeds: dict[
             card.write(name, seeds[name])
     card.write(_MARK, b"{}\n")
     card.sync()
+    card.remove(f"{FOLDER}/before")

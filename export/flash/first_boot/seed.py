@@ -1,4 +1,4 @@
-"""cloud-init's files: what the user asked for, written by a YAML library, so that no text of theirs can be more than a text.
+"""cloud-init's files: what the user asked for, written by a YAML library: no text of theirs can be more than a text.
 
 What is on the card already (Raspberry Pi Imager asks for a user, a network) is kept, and ours is added.
 """

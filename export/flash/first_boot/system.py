@@ -1,4 +1,4 @@
-"""Which operating system a boot partition belongs to, told by its files, and whether a card of it can be prepared.
+"""Which operating system a boot partition belongs to, told by its files, and whether its card can be prepared.
 
 Sources: pi-gen's stage for cloud-init (Raspberry Pi OS since Trixie of October 2025: ``seedfrom: file:///boot/firmware``),
 the README on Ubuntu's boot partition (``fs_label: system-boot``), cloud-init's page on the data source NoCloud.
@@ -11,7 +11,7 @@ import zlib
 from dataclasses import dataclass
 
 from device.releases.refusals import UnsuitableCard
-from export.flash.first_boot.card import Card
+from export.flash.first_boot.card import FOLDER, Card
 
 _SEED = {"user-data", "meta-data"}
 _KERNELS_32 = {"kernel.img", "kernel7.img", "kernel7l.img"}
@@ -51,9 +51,12 @@ def recognise(card: Card, python: str = "") -> System:
         UnsuitableCard: it cannot be prepared; the message says what can be done.
     """
     names = set(card.names())
+    # A preparation that was cut off may have left a seed's file in its safe place only.
+    names |= {name for name in _SEED - names if card.read(f"{FOLDER}/before/{name}") is not None}
     if "APP" in card.partition_names or names & {"extlinux", "nv_tegra_release"} or card.read("etc/nv_tegra_release"):
         raise UnsuitableCard(
-            f"{card.where}: a Jetson's system; flash it with NVIDIA's tools, boot it, then: edgegraft flash B.egb --ssh user@board"
+            f"{card.where}: a Jetson's system; flash it with NVIDIA's tools, boot it, then: "
+            "edgegraft flash B.egb --ssh user@board"
         )
     if "issue.txt" in names or ("start4.elf" in names and card.label != "system-boot" and "vmlinuz" not in names):
         found = _raspberry_pi_os(card, names)
@@ -83,8 +86,8 @@ def _raspberry_pi_os(card: Card, names: set[str]) -> System:
         raise UnsuitableCard(f"{card.where}: {name}, 32-bit; LiteRT exists for 64-bit only: take the 64-bit image")
     if not names >= _SEED:
         raise UnsuitableCard(
-            f"{card.where}: {name} without cloud-init; take an image of Trixie (November 2025 or later), or boot it and "
-            "use: edgegraft flash B.egb --ssh user@board"
+            f"{card.where}: {name} without cloud-init; take an image of Trixie (November 2025 or later), or boot it "
+            "and use: edgegraft flash B.egb --ssh user@board"
         )
     if "kernel8.img" not in names:
         raise UnsuitableCard(f"{card.where}: {name} without kernel8.img; expected a 64-bit image for a Pi 3 or later")
