@@ -37,12 +37,12 @@ runcmd:
 IMAGER_CMDLINE = PI_CMDLINE.rstrip() + b" cfg80211.ieee80211_regdom=US ds=nocloud;i=rpi-imager-1787532598498\n"
 UBUNTU = {
     "config.txt": b"arm_64bit=1\n",
-    "cmdline.txt": b"multipath=off dwc_otg.lpm_enable=0 console=tty1 root=LABEL=writable rootfstype=ext4 rootwait fixrtc\n",
+    "cmdline.txt": b"multipath=off console=tty1 root=LABEL=writable rootfstype=ext4 rootwait fixrtc\n",
     "vmlinuz": gzip.compress(b"\0" * 4000 + b"Linux version 6.8.0-1010-raspi (buildd@bos) " + b"\0" * 100),
     "initrd.img": b"x" * 2000,
     "start4.elf": b"x",
-    "user-data": b"#cloud-config\nchpasswd:\n  expire: true\n  users:\n  - {name: ubuntu, password: ubuntu, type: text}\n"
-    b"ssh_pwauth: true\n",
+    "user-data": b"#cloud-config\nssh_pwauth: true\nchpasswd:\n  expire: true\n"
+    b"  users:\n  - {name: ubuntu, password: ubuntu, type: text}\n",
     "meta-data": b"dsmode: local\ninstance_id: cloud-image\n",
     "network-config": b"network:\n  version: 2\n  ethernets:\n    eth0: {dhcp4: true, optional: true}\n",
 }

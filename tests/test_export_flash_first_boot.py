@@ -210,7 +210,7 @@ def test_the_boards_part_makes_the_runtime_and_hands_every_option_on(
     made = [json.loads(line) for line in calls.read_text().splitlines()]
     assert made == [
         ["trust", "enroll", str(board.home / "root.json")],
-        ["service", "install", "--camera=it's $(x) \"q\" %i; `y`", "--name=a", "--allow-unsigned", "--",
+        ["service", "install", "--camera=it's $(x) \"q\" %i; `y`", "--name=a", "--allow-unsigned",
          str(board.home / "bundle.egb")],
     ]  # fmt: skip
     assert (board.home / "done").exists()
@@ -225,7 +225,7 @@ def test_the_boards_part_makes_the_runtime_and_hands_every_option_on(
 def test_a_refusal_on_the_board_is_told_on_the_card_and_tried_again(
     tmp_path: Path, config: CardConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    board, folder, calls = board_card(tmp_path, config, monkeypatch)
+    board, folder, _ = board_card(tmp_path, config, monkeypatch)
     monkeypatch.setenv("CODE", "21")
     with pytest.raises(RuntimeError):
         board.work()
@@ -249,7 +249,8 @@ def test_a_wheel_that_the_card_lost_is_named(
 
 def test_the_command_prepares_and_tells(tmp_path: Path, config: CardConfig) -> None:
     image = write_image(tmp_path / "card.img", {**PI_OS, "user-data": IMAGER_USER_DATA})
-    code = "import sys; from device.cli import _run; import export.commands.flash as c; sys.exit(_run('flash', c, sys.argv[1:]))"
+    code = "import sys; from device.cli import _run; import export.commands.flash as c; "
+    code += "sys.exit(_run('flash', c, sys.argv[1:]))"
     command = [sys.executable, "-c", code, str(config.bundle), "--image", str(image), "--camera", "csi:0", "--json"]
     command += ["--allow-unsigned", "--wheelhouse", str(config.wheelhouse)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": "."})

@@ -50,7 +50,7 @@ def schema(folder: Path, text: bytes) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", [name for name in HOSTILE if len(name.encode()) <= 32])
 def test_a_networks_name_is_a_name(name: str) -> None:
     text = network_config(None, wifi(name, "eight or more", "DE"), "card")
     assert text is not None

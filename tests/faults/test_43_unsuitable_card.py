@@ -69,13 +69,13 @@ def test_a_jetson(tmp_path: Path, config: CardConfig) -> None:
 
 def test_too_little_space(tmp_path: Path, config: CardConfig) -> None:
     image = write_image(tmp_path / "card.img", PI_OS, megabytes=24)
-    put(image, "filling", b"x" * (19 << 20))
+    put(image, "filling", b"x" * (21 << 20))
     refused(config, image, "MB free on the boot partition")
 
 
 def test_a_summary_sector_that_lies_does_not_help(tmp_path: Path, config: CardConfig) -> None:
     image = write_image(tmp_path / "card.img", PI_OS)
-    put(image, "filling", b"x" * (43 << 20))
+    put(image, "filling", b"x" * (45 << 20))
     data = bytearray(image.read_bytes())
     at = 8192 * 512 + 512 + 488  # FSInfo's count of free clusters
     data[at : at + 4] = (90000).to_bytes(4, "little")

@@ -132,7 +132,7 @@ class Board:
         if (self.home / "rules.toml").exists():
             arguments.append(f"--rules={self.home / 'rules.toml'}")
         self.say("installing the service")
-        run(program, "service", "install", *arguments, "--", str(self.home / "bundle.egb"))
+        run(program, "service", "install", *arguments, str(self.home / "bundle.egb"))
 
     def _report(self, card: Path) -> None:
         # Whoever puts the card into a computer sees what happened.

@@ -108,8 +108,8 @@ def _check_open(option: str, value: str) -> None:
         secret = "@" in value
     if secret or _SECRET_QUERY.search(value.partition("?")[2] + value.partition("#")[2]):
         raise UsageError(
-            f"{option} holds a password, and anyone can read a card; leave it out, and give it over SSH after the first "
-            "boot: edgegraft flash B.egb --ssh user@board"
+            f"{option} holds a password, and anyone can read a card; leave it out, and give it over SSH after the "
+            "first boot: edgegraft flash B.egb --ssh user@board"
         )
 
 

@@ -120,7 +120,9 @@ def _gpt(disk: BinaryIO, header: bytes) -> Iterator[Partition]:
 
 
 def _read(disk: BinaryIO, offset: int, size: int) -> bytes:
-    if offset >= 1 << 62:
+    # Tables may say anything; memory is taken for what is really there.
+    end = disk.seek(0, 2)
+    if offset >= end:
         return b""
     disk.seek(offset)
-    return disk.read(size)
+    return disk.read(min(size, end - offset))
