@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from device.channel.errors import ChannelError
 from device.releases import refusals
 
 
 def test_every_refusal_has_a_code_of_its_own_and_stands_in_the_table() -> None:
     classes = [one for one in vars(refusals).values() if isinstance(one, type) and one.__base__ is refusals.Refusal]
+    classes.append(ChannelError)
     codes = {one.exit_code: one.__name__ for one in classes}
     assert len(codes) == len(classes)
     readme = (Path(__file__).parent.parent / "device" / "README.md").read_text()

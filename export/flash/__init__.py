@@ -1,0 +1,1 @@
+"""Bundles onto boards: over SSH, one or many, and onto cards before their first boot."""

@@ -1,0 +1,1 @@
+"""A card made ready before its first boot: it comes up in live classification, without a network."""
