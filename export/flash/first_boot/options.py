@@ -89,10 +89,22 @@ def report(prepared: Prepared) -> str:
     )
 
 
-def _service(args: argparse.Namespace) -> tuple[str, ...]:
-    values = [(name, each) for name in _REPEATED for each in getattr(args, name) or ()]
+def service_options(args: argparse.Namespace) -> tuple[str, ...]:
+    """The options of ``edgegraft run`` as a board's ``service install`` takes them."""
+    # With '=', for a value that begins with a dash is a value too.
+    return tuple(f"--{name.replace('_', '-')}={value}" for name, value in _values(args)) + (
+        ("--motion",) if args.motion else ()
+    )
+
+
+def _values(args: argparse.Namespace) -> list[tuple[str, object]]:
+    values: list[tuple[str, object]] = [(name, each) for name in _REPEATED for each in getattr(args, name) or ()]
     values += [(name, getattr(args, name)) for name in _SINGLE if getattr(args, name) is not None]
-    values += [("name", args.name)] if args.name else []
+    return values
+
+
+def _service(args: argparse.Namespace) -> tuple[str, ...]:
+    values = [*_values(args), *([("name", args.name)] if args.name else [])]
     for name, value in values:
         _check_open(f"--{name.replace('_', '-')}", str(value))
     # With '=', for a value that begins with a dash is a value too.

@@ -1,0 +1,83 @@
+"""A board over the system's ``ssh``: its configuration, agents and known hosts hold.
+
+``EDGEGRAFT_SSH`` names another program or adds options, e.g. ``ssh -F config``.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from dataclasses import dataclass
+from typing import IO
+
+from device.console import printable
+from device.errors import RemoteError, UsageError
+from device.releases.refusals import HostKeyRefused
+
+# A board that is switched off half-way is noticed after a minute; nobody is there to be asked.
+_OPTIONS = ("-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=15")
+_SSH_FAILED = 255
+_ANSWER_LIMIT_BYTES = 1024 * 1024
+# Login scripts may print; what counts comes after this line.
+_MARK = "edgegraft-answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a script on the board said: exit code, standard output, and the last line of standard error."""
+
+    code: int
+    output: str
+    last: str
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A board that is reached by this destination: ``user@host``, ``ssh://user@host:port`` or a configured name."""
+
+    destination: str
+
+    def __post_init__(self) -> None:
+        if not self.destination or self.destination.startswith("-") or not self.destination.isprintable():
+            raise UsageError(f"--ssh '{self.destination}': expected user@host or a name from your SSH configuration")
+
+    def run(self, script: str, *arguments: str, stdin: IO[bytes] | bytes = b"", root: str = "") -> Answer:
+        """Run a shell script there.
+
+        Args:
+            script: for ``sh``; ``arguments`` are ``$1`` and so on. Both can be seen by others there: no secrets.
+            stdin: what the script reads.
+            root: how root is had: "sudo", or "" where it need not.
+
+        Raises:
+            HostKeyRefused: the board's host key is unknown, or not the one that is known.
+            RemoteError: the board is not reached.
+        """
+        inner = ["sh", "-c", f"echo {_MARK}\n{script}", "sh", *arguments]
+        remote = shlex.join([*(["sudo", "-n"] if root == "sudo" else []), *inner])
+        command = [*shlex.split(os.environ.get("EDGEGRAFT_SSH", "ssh")), *_OPTIONS, "--", self.destination, remote]
+        feed = {"input": stdin} if isinstance(stdin, bytes) else {"stdin": stdin}
+        try:
+            done = subprocess.run(command, capture_output=True, check=False, **feed)  # type: ignore[call-overload]
+        except FileNotFoundError as err:
+            raise RemoteError(f"{command[0]} is not installed here; install OpenSSH's client") from err
+        said = done.stderr.decode(errors="replace")
+        last = printable((said.strip().splitlines() or ["no word"])[-1])
+        if done.returncode == _SSH_FAILED:
+            raise self._unreached(said, last)
+        _, _, output = done.stdout[:_ANSWER_LIMIT_BYTES].decode(errors="replace").partition(f"{_MARK}\n")
+        return Answer(done.returncode, output, last)
+
+    def _unreached(self, said: str, last: str) -> RemoteError | HostKeyRefused:
+        if "IDENTIFICATION HAS CHANGED" in said:
+            return HostKeyRefused(
+                f"{self.destination}: its host key has changed: another machine answers, or it was set up anew; if you "
+                f"know why, remove the old key (ssh-keygen -R HOST) and log in once by hand"
+            )
+        if "Host key verification failed" in said:
+            return HostKeyRefused(
+                f"{self.destination}: its host key is not known here; log in once by hand and compare it: ssh "
+                f"{self.destination}"
+            )
+        return RemoteError(f"{self.destination}: not reached over SSH ({last}); try 'ssh {self.destination} true'")
