@@ -15,6 +15,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """See ``device.cli.Command``."""
     parser.add_argument("bundle", type=Path, metavar="B.egb", help="the bundle that 'edgegraft export' wrote")
     add_run_options(parser)
+    # A board that has its service keeps its options.
+    next(action for action in parser._actions if action.dest == "camera").required = False
     parser.add_argument("--name", metavar="UNIT", help="to tell several services of a board apart")
     parser.add_argument("--trust", type=Path, metavar="ROOT.json", help="root of trust that the board gets")
     parser.add_argument("--allow-unsigned", action="store_true", help="let the board run a bundle without a signature")
@@ -26,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=40.0,
         metavar="SECONDS",
-        help="how long a board watches it before it is kept (40)",
+        help="for which a board watches it, then keeps it (40)",
     )
     add_card_options(parser)
 

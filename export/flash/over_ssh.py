@@ -13,7 +13,7 @@ from typing import Any
 
 from device.bundle import open_bundle
 from device.console import printable
-from device.errors import DeviceError, RemoteError
+from device.errors import EdgegraftError, RemoteError, UsageError
 from device.releases.refusals import NoSpace, Refusal, Unsigned
 from export.flash.probe import BoardInfo, probe
 from export.flash.ssh import Answer, Connection
@@ -21,11 +21,16 @@ from export.flash.wheelhouse import build_wheelhouse
 
 _HOME = "/var/lib/edgegraft-flash"
 _RUNTIMES = "/opt/edgegraft-runtimes"
-_PREPARE = (
-    f"mkdir -p {_HOME}/wheels && chmod 700 {_HOME} && cd {_HOME}/wheels && ls && sha256sum -- *.whl 2>/dev/null; true"
-)
+_PREPARE = f"""\
+mkdir -p {_HOME}/wheels && chmod 700 {_HOME} && cd {_HOME}/wheels || exit 98
+test -e {_RUNTIMES}/"$1"/.complete && echo complete
+sha256sum -- *.whl 2>/dev/null; true
+"""
 # What came before the connection broke is kept; how much of it there is, is said first.
-_HAVE = f'cd {_HOME} && if [ "$(sha256sum <"$1" 2>/dev/null)" = "$2  -" ]; then echo whole; else stat -c %s "$1.part" 2>/dev/null || echo 0; fi'
+_HAVE = f"""\
+cd {_HOME} || exit 98
+if [ "$(sha256sum <"$1" 2>/dev/null)" = "$2  -" ]; then echo whole; else stat -c %s "$1.part" 2>/dev/null || echo 0; fi
+"""
 _APPEND = f"""\
 cd {_HOME} && cat >>"$1.part" || exit 98
 [ "$(sha256sum <"$1.part")" = "$2  -" ] || {{ rm -f "$1.part"; exit 97; }}
@@ -45,10 +50,12 @@ if [ ! -e "$place/.complete" ]; then
     sync && touch "$place/.complete" && sync
     echo made
 fi
-ln -sfn "$place/bin/edgegraft" /usr/local/bin/edgegraft.new && mv -T /usr/local/bin/edgegraft.new /usr/local/bin/edgegraft
+mkdir -p /usr/local/bin && cd /usr/local/bin
+ln -sfn "$place/bin/edgegraft" edgegraft.new && mv -T edgegraft.new edgegraft
 """
 # Arguments come on standard input: a process list shows none of them.
-_EDGEGRAFT = f'exec "{_RUNTIMES}/$1/bin/python" -c "import json, sys; from device.cli import main; sys.exit(main(json.load(sys.stdin)))"'
+_PROGRAM = "import json, sys; from device.cli import main; sys.exit(main(json.load(sys.stdin)))"
+_EDGEGRAFT = f'exec {_RUNTIMES}/"$1"/bin/python -c "{_PROGRAM}"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +99,7 @@ def flash_board(config: SshConfig, destination: str, say: Callable[[str], None] 
     """One board, from looking at it to its own verdict. Run again it changes nothing.
 
     Raises:
-        DeviceError: why not; what ran there before runs on.
+        EdgegraftError: why not; what ran there before runs on.
     """
     connection = Connection(destination)
     info = probe(connection)
@@ -124,7 +131,7 @@ def flash_boards(config: SshConfig, boards: Sequence[str], say: Callable[[str], 
     for board in boards:
         try:
             done.append(flash_board(config, board, say))
-        except DeviceError as err:
+        except EdgegraftError as err:
             done.append(Flashed(board, exit_code=err.exit_code, message=str(err)))
     return done
 
@@ -152,14 +159,14 @@ class _Flasher:
             wheels = build_wheelhouse(Path(scratch), info.python, info.machine, glibc=info.glibc, on_line=self._say)
             digests = {wheel.name: sha256(wheel.read_bytes()).hexdigest() for wheel in wheels}
             key = sha256(json.dumps([info.program, info.python, sorted(digests.items())]).encode()).hexdigest()[:16]
-            there = self._run(_PREPARE, f"test -e {_RUNTIMES}/{key}/.complete && echo complete;").output
+            there = self._run(_PREPARE, key).output
             if "complete" not in there.split():
                 missing = [wheel for wheel in wheels if f"{digests[wheel.name]}  {wheel.name}" not in there]
                 self._say(f"{self._connection.destination}: sending {len(missing)} wheels")
                 for wheel in missing:
                     self._send(wheel, f"wheels/{wheel.name}")
                 self._say(f"{self._connection.destination}: making the runtime")
-        done = self._run(_RUNTIME, "", key, info.program)
+        done = self._run(_RUNTIME, key, info.program)
         if done.code:
             raise RemoteError(f"{self._connection.destination}: the runtime cannot be made there: {done.last}")
         return key
@@ -181,7 +188,10 @@ class _Flasher:
             self._run("rm -f -- " + shlex.quote(f"{_HOME}/bundle.egb.sig"))
         options = ["--allow-unsigned"] if config.allow_unsigned else []
         options += [f"--watch={config.watch_s:g}", *self._named(), f"{_HOME}/bundle.egb", "--json"]
+        first = not self._run(f"test -e {_HOME}/asked-{config.unit} && echo there; true").output.strip()
         service = list(config.service)
+        if first and not service:
+            raise UsageError(f"{self._connection.destination}: the first time it needs --camera, e.g. --camera 0")
         if config.rules is not None:
             self._send(config.rules, "rules.toml")
             service.append(f"--rules={_HOME}/rules.toml")
@@ -200,7 +210,7 @@ class _Flasher:
         return [f"--name={self._config.unit}"] if self._config.unit else []
 
     def _edgegraft(self, runtime: str, arguments: list[str]) -> dict[str, Any]:
-        done = self._run(_EDGEGRAFT, "", runtime, stdin=json.dumps(arguments).encode())
+        done = self._run(_EDGEGRAFT, runtime, stdin=json.dumps(arguments).encode())
         if done.code:
             words = done.last.partition(": ")[2] or done.last
             raise _Failed(f"{self._connection.destination}: {words}", done.code)
@@ -213,13 +223,13 @@ class _Flasher:
     def _send(self, path: Path, name: str) -> None:
         """Whole, or the rest of it; the hash of the whole decides."""
         digest = sha256(path.read_bytes()).hexdigest()
-        have = self._run(_HAVE, "", name, digest).output.strip()
+        have = self._run(_HAVE, name, digest).output.strip()
         if have == "whole":
             return
         with path.open("rb") as stream:
             stream.seek(min(int(have) if have.isdigit() else 0, path.stat().st_size))
             rest = stream.read()
-        done = self._run(_APPEND, "", name, digest, stdin=rest)
+        done = self._run(_APPEND, name, digest, stdin=rest)
         if done.code == 98:
             raise NoSpace(f"{self._connection.destination}: {path.name} could not be stored ({done.last})")
         if done.code:
@@ -227,5 +237,5 @@ class _Flasher:
                 f"{self._connection.destination}: {path.name} did not arrive whole ({printable(done.last)}); try again"
             )
 
-    def _run(self, script: str, before: str = "", *arguments: str, stdin: bytes = b"") -> Answer:
-        return self._connection.run(f"{before}{script}", *arguments, stdin=stdin, root=self._root)
+    def _run(self, script: str, *arguments: str, stdin: bytes = b"") -> Answer:
+        return self._connection.run(script, *arguments, stdin=stdin, root=self._root)

@@ -9,7 +9,6 @@ import os
 import shlex
 import subprocess
 from dataclasses import dataclass
-from typing import IO
 
 from device.console import printable
 from device.errors import RemoteError, UsageError
@@ -42,7 +41,7 @@ class Connection:
         if not self.destination or self.destination.startswith("-") or not self.destination.isprintable():
             raise UsageError(f"--ssh '{self.destination}': expected user@host or a name from your SSH configuration")
 
-    def run(self, script: str, *arguments: str, stdin: IO[bytes] | bytes = b"", root: str = "") -> Answer:
+    def run(self, script: str, *arguments: str, stdin: bytes = b"", root: str = "") -> Answer:
         """Run a shell script there.
 
         Args:
@@ -57,9 +56,8 @@ class Connection:
         inner = ["sh", "-c", f"echo {_MARK}\n{script}", "sh", *arguments]
         remote = shlex.join([*(["sudo", "-n"] if root == "sudo" else []), *inner])
         command = [*shlex.split(os.environ.get("EDGEGRAFT_SSH", "ssh")), *_OPTIONS, "--", self.destination, remote]
-        feed = {"input": stdin} if isinstance(stdin, bytes) else {"stdin": stdin}
         try:
-            done = subprocess.run(command, capture_output=True, check=False, **feed)  # type: ignore[call-overload]
+            done = subprocess.run(command, input=stdin, capture_output=True, check=False)
         except FileNotFoundError as err:
             raise RemoteError(f"{command[0]} is not installed here; install OpenSSH's client") from err
         said = done.stderr.decode(errors="replace")

@@ -1,0 +1,120 @@
+"""``edgegraft flash --ssh`` against a real OpenSSH server beside a real systemd: this machine as the board."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from export.flash.over_ssh import _HOME
+from tests.releases import version_of
+from tests.signatures import SECRETS, make_keys, sign
+from tests.ssh_server import SshServer, start_ssh_server
+from tests.system_manager import SystemManager, start_system_manager
+
+PROGRAM = Path(sys.executable).with_name("edgegraft")
+
+pytestmark = pytest.mark.long
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """A systemd with an SSH server in its namespaces; its /opt and /usr/local/bin are its own."""
+
+    manager: SystemManager
+    server: SshServer
+
+    def flash(self, *arguments: str | Path, command: str | None = None) -> subprocess.CompletedProcess[str]:
+        """As it is typed on the workstation."""
+        environment = {**os.environ, "EDGEGRAFT_SSH": command or self.server.command}
+        whole = [str(PROGRAM), "flash", *map(str, arguments)]
+        return subprocess.run(whole, env=environment, capture_output=True, text=True, timeout=500, check=False)
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
+    if shutil.which("python3", path="/usr/sbin:/usr/bin:/sbin:/bin") is None:
+        pytest.skip("needs a python3 in /usr/bin")
+    folder = tmp_path_factory.mktemp("ssh")
+    with start_system_manager(tmp_path_factory.mktemp("systemd")) as manager:
+        server = start_ssh_server(folder)
+        server.stop()
+        sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin") or "/usr/sbin/sshd"
+        begin = "mount -t tmpfs tmpfs /opt && mount -t tmpfs tmpfs /usr/local/bin && mkdir -p /run/sshd && exec \"$@\""
+        done = manager.run(["sh", "-c", begin, "sh", sshd, "-f", folder / "sshd_config"])
+        assert done.returncode == 0, done.stderr
+        yield Board(manager, server)
+
+
+def test_a_board_from_nothing_to_the_third_version(board: Board, colour_bundle: Path, tmp_path: Path) -> None:
+    keys = make_keys(tmp_path / "keys")
+    bundles = {v: version_of(colour_bundle, v, tmp_path / f"{v}.egb") for v in ("1.0.0", "2.0.0", "3.0.0")}
+    options = ("--ssh", "board", "--camera", "scene:", "--sink", "jsonl:answers.jsonl", "--watch", "16")
+    unsigned = board.flash(bundles["1.0.0"], *options)
+    assert unsigned.returncode == 11, unsigned.stderr
+    for version in ("1.0.0", "2.0.0"):
+        sign(bundles[version], keys)
+    dry = board.flash(bundles["1.0.0"], *options, "--dry-run")
+    assert dry.returncode == 0, dry.stderr
+    assert board.manager.run(["ls", _HOME]).returncode != 0
+    first = board.flash(bundles["1.0.0"], *options, "--trust", keys / "1.root.json", "--json")
+    assert first.returncode == 0, first.stderr
+    (one,) = json.loads(first.stdout)["boards"]
+    assert (one["release"], one["changed"], one["exit_code"]) == ("colours 1.0.0", True, 0)
+    assert status(board)["current"]["signed"] is True
+    started = board.manager.show("edgegraft.service")["ExecMainStartTimestampMonotonic"]
+    again = board.flash(bundles["1.0.0"], *options, "--trust", keys / "1.root.json", "--json")
+    assert json.loads(again.stdout)["boards"][0]["changed"] is False, again.stderr
+    assert board.manager.show("edgegraft.service")["ExecMainStartTimestampMonotonic"] == started
+    # Cut off half-way: what came is there, the rest follows.
+    data = bundles["2.0.0"].read_bytes()
+    half = tmp_path / "half"
+    half.write_bytes(data[: len(data) // 2])
+    board.manager.run(["cp", half, f"{_HOME}/bundle.egb.part"])
+    second = board.flash(bundles["2.0.0"], "--ssh", "board", "--watch", "16", "--json")
+    assert second.returncode == 0, second.stderr
+    assert status(board)["current"]["version"] == "2.0.0"
+    # A forged one: the board itself refuses, and goes on.
+    (tmp_path / "3.0.0.egb.sig").write_bytes((tmp_path / "2.0.0.egb.sig").read_bytes())
+    third = board.flash(bundles["3.0.0"], "--ssh", "board")
+    assert third.returncode == 12, third.stderr + third.stdout
+    assert "other content" in third.stdout
+    assert status(board)["current"]["version"] == "2.0.0"
+    assert SECRETS.online not in first.stderr + second.stderr
+
+
+def test_37_one_board_down_does_not_hold_up_the_others(board: Board, colour_bundle: Path, tmp_path: Path) -> None:
+    bundle = version_of(colour_bundle, "9.0.0", tmp_path / "9.0.0.egb")
+    done = board.flash(bundle, "--ssh", "nobody@127.0.0.1", "--ssh", "board", "--allow-unsigned", "--watch", "0")
+    assert done.returncode == 23, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("nobody@127.0.0.1: ")
+    assert lines[1] == "board: colours 9.0.0 is at work"
+
+
+@pytest.mark.parametrize(("known", "said"), [("", "not known here"), ("changed", "has changed")])
+def test_39_a_host_key_that_is_unknown_or_changed(
+    board: Board, colour_bundle: Path, tmp_path: Path, known: str, said: str
+) -> None:
+    hosts = tmp_path / "known_hosts"
+    hosts.write_text(f"board {board.server.host_key.with_name('own.pub').read_text()}" if known else "")
+    command = f"{board.server.command} -o UserKnownHostsFile={hosts} -o StrictHostKeyChecking=yes"
+    done = board.flash(colour_bundle, "--ssh", "board", "--camera", "0", "--allow-unsigned", command=command)
+    assert done.returncode == 25, done.stderr
+    assert said in done.stdout
+    assert hosts.read_text().count("\n") == (1 if known else 0)
+
+
+def status(board: Board) -> dict[str, Any]:
+    done = board.manager.run(["/usr/local/bin/edgegraft", "status", "--json"])
+    report: dict[str, Any] = json.loads(done.stdout)
+    assert done.returncode == 0, report
+    return report
