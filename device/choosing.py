@@ -107,7 +107,8 @@ def choose_here(
         BundleError: the bundle's files are not what its manifest says.
         EngineError: no variant gives the right answers here; the message says why of each.
     """
-    kept = None if again else kept_choice(bundle.manifest, state)
+    # A release brings the choice that was made when it was tried; its folder is not the service's to write.
+    kept = None if again else kept_choice(bundle.manifest, state) or kept_choice(bundle.manifest, bundle.path.parent)
     if kept is not None:
         return kept
     _require_a_runtime(bundle)

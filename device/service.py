@@ -9,14 +9,12 @@ import site
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
 import device
-from device.bundle import open_bundle
 from device.errors import DeviceError
 from device.service_needs import Machine, Options
-from device.service_unit import Unit, unit_text
+from device.service_unit import Unit, fallback_text, unit_text
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?")
 
@@ -44,6 +42,11 @@ class Places:
             else self._home("XDG_CONFIG_HOME", ".config") / ("systemd/user")
         )
         return units / f"{self.unit}.service"
+
+    @property
+    def fallback(self) -> str:
+        """The unit that goes back to the release before."""
+        return f"{self.unit}-fallback"
 
     @property
     def releases(self) -> Path:
@@ -116,22 +119,22 @@ def plan(places: Places, asked: Mapping[str, object], machine: Machine, systemd:
                 f"file:{places.secrets / name}" if text == f"credential:{name}" else text for text in arguments
             ]
     outside = package if package == user_site and package not in folders - {package} else None
-    return Unit(places.unit, arguments, needs, places.system, sorted(folders), outside, systemd)
+    before = [sys.executable, "-m", "device.releases.startup", str(places.releases)]
+    program = sorted(folders)
+    return Unit(places.unit, arguments, needs, places.system, program, places.fallback, before, outside, systemd)
 
 
-def install(bundle: Path, unit: Unit, places: Places) -> None:
-    """Copy the bundle, write secrets and unit; what is there of an earlier one is replaced file by file, atomically.
+def install(unit: Unit, places: Places) -> None:
+    """Write secrets and unit; what is there of an earlier one is replaced file by file, atomically.
 
     Raises:
-        DeviceError: the bundle is not intact, or something cannot be written, for want of rights for one.
+        DeviceError: something cannot be written, for want of rights for one.
     """
     text = unit_text(unit)
-    with open_bundle(bundle):
-        pass  # checked from the first byte to the last
     try:
         for name, secret in unit.needs.private.items():
             _write(places.secrets / name, secret.encode(), 0o600, 0o700)
-        _release(bundle, places.releases)
+        _write(_fallback_file(places), fallback_text(unit, _fallback_command(places)).encode(), 0o644, 0o755)
         _write(places.unit_file, text.encode(), 0o644, 0o755)
     except PermissionError as err:
         raise DeviceError(f"{err.filename}: {err.strerror}; run it with sudo, or install with --user") from err
@@ -148,6 +151,7 @@ def uninstall(places: Places) -> bool:
     there = places.unit_file.exists()
     try:
         places.unit_file.unlink(missing_ok=True)
+        _fallback_file(places).unlink(missing_ok=True)
         for folder in (places.releases, places.secrets):
             if folder.is_dir():
                 shutil.rmtree(folder)
@@ -161,6 +165,16 @@ def program_command() -> list[str]:
     beside = Path(sys.executable).with_name("edgegraft")
     found = str(beside) if beside.is_file() else shutil.which("edgegraft")
     return [os.path.abspath(found)] if found else [sys.executable, "-m", "device.cli"]  # noqa: PTH100 - a link stays one
+
+
+def _fallback_file(places: Places) -> Path:
+    return places.unit_file.with_name(f"{places.fallback}.service")
+
+
+def _fallback_command(places: Places) -> list[str]:
+    name = places.unit.removeprefix("edgegraft").removeprefix("-")
+    options = [*(["--name", name] if name else []), *([] if places.system else ["--user"])]
+    return [*program_command(), "rollback", "--reason", "it crashed again and again", *options]
 
 
 def _arguments(options: Options, asked: Mapping[str, object]) -> list[str]:
@@ -187,20 +201,6 @@ def _texts(asked: Mapping[str, object], name: str) -> Sequence[str]:
     value = asked.get(name) or ()
     assert isinstance(value, Sequence)
     return [str(each) for each in value]
-
-
-def _release(bundle: Path, releases: Path) -> None:
-    data = bundle.read_bytes()
-    name = sha256(data).hexdigest()[:16]
-    _write(releases / "releases" / name / "bundle.egb", data, 0o644, 0o755)
-    link, fresh = releases / "current", releases / ".current"
-    before = os.readlink(link).rpartition("/")[2] if link.is_symlink() else name  # noqa: PTH115
-    fresh.unlink(missing_ok=True)
-    fresh.symlink_to(Path("releases", name))
-    fresh.replace(link)
-    for old in (releases / "releases").iterdir():
-        if old.name not in (name, before):
-            shutil.rmtree(old)
 
 
 def _write(path: Path, data: bytes, mode: int, folder_mode: int) -> None:

@@ -13,11 +13,23 @@ import msgspec
 from device.errors import DeviceError
 
 _TIMEOUT_S = 120.0
-_STATUS_KEYS = ("ActiveState", "SubState", "Result", "StatusText", "NRestarts", "UnitFileState")
+_STATUS_KEYS = (
+    "ActiveState",
+    "SubState",
+    "Result",
+    "StatusText",
+    "NRestarts",
+    "UnitFileState",
+    "WatchdogTimestampMonotonic",
+)
 
 
 class ServiceStatus(msgspec.Struct, frozen=True):
-    """What systemd says of a service: its words for states. ``text`` is what the service last said itself."""
+    """What systemd says of a service: its words for states.
+
+    ``text`` is what the service last said itself; ``fed_at`` when it last fed its watchdog, in microseconds since the
+    machine started, 0 before.
+    """
 
     unit: str
     installed: bool
@@ -27,6 +39,7 @@ class ServiceStatus(msgspec.Struct, frozen=True):
     text: str = ""
     restarts: int = 0
     enabled: bool = False
+    fed_at: int = 0
 
 
 class Manager:
@@ -55,21 +68,38 @@ class Manager:
                 "'edgegraft run' works in any other supervisor"
             )
 
-    def start(self, unit: str) -> None:
-        """Read the unit again, start it now and at every boot.
+    def enable(self, unit: str, kind: str = "service") -> None:
+        """Read the unit again, and start it at every boot.
 
         Raises:
             DeviceError: what systemctl says.
         """
         self._do("daemon-reload")
-        self._do("enable", f"{unit}.service")
-        # Not waiting: at the first start every variant is tried, and the camera may be away.
-        self._do("restart", "--no-block", f"{unit}.service")
+        self._do("enable", f"{unit}.{kind}")
 
-    def stop(self, unit: str) -> None:
+    def restart(self, unit: str, kind: str = "service") -> None:
+        """Start it anew, also where it has crashed too often.
+
+        Raises:
+            DeviceError: what systemctl says.
+        """
+        with suppress(DeviceError):
+            self._do("reset-failed", f"{unit}.{kind}")
+        # Not waiting: at the first start every variant is tried, and the camera may be away.
+        self._do("restart", "--no-block", f"{unit}.{kind}")
+
+    def halt(self, unit: str) -> None:
+        """Stop it until the next boot.
+
+        Raises:
+            DeviceError: what systemctl says.
+        """
+        self._do("stop", f"{unit}.service")
+
+    def stop(self, unit: str, kind: str = "service") -> None:
         """Stop it, now and for good; it is none where it is not known."""
         with suppress(DeviceError):
-            self._do("disable", "--now", f"{unit}.service")
+            self._do("disable", "--now", f"{unit}.{kind}")
 
     def reload(self) -> None:
         """Make it forget a unit that was removed."""
@@ -94,6 +124,7 @@ class Manager:
             text=values.get("StatusText", ""),
             restarts=int(values.get("NRestarts") or 0),
             enabled=values.get("UnitFileState") == "enabled",
+            fed_at=int(values.get("WatchdogTimestampMonotonic") or 0),
         )
 
     def _do(self, *arguments: str) -> str:

@@ -24,6 +24,8 @@ class Unit:
         needs: what it asks of the machine.
         system: one of the system; else a user's own.
         program: folders that the program is made of.
+        fallback: a unit that is started when this one has failed for good, without ``.service``.
+        before: a program that puts the releases in order before each start; of the system it runs as root.
         python_path: where Python looks beside its own places, or None.
         systemd: the version that will read it.
     """
@@ -33,6 +35,8 @@ class Unit:
     needs: Needs
     system: bool = True
     program: Sequence[Path] = ()
+    fallback: str = ""
+    before: Sequence[str] = ()
     python_path: Path | None = None
     systemd: int = 0
 
@@ -54,6 +58,22 @@ def unit_text(unit: Unit) -> str:
     if unit.system:
         lines += ["", *_sandbox(unit)]
     lines += ["", "[Install]", f"WantedBy={'multi-user' if unit.system else 'default'}.target", ""]
+    return "\n".join(lines)
+
+
+def fallback_text(unit: Unit, command: Sequence[str]) -> str:
+    """The unit that goes back to the release before, once a service has crashed too often."""
+    program, *arguments = command
+    lines = [
+        "# Written by 'edgegraft service install'; install again instead of editing.",
+        "[Unit]",
+        f"Description=edgegraft goes back to the release before ({unit.name})",
+        "",
+        "[Service]",
+        "Type=oneshot",
+        f"ExecStart={quoted(program).replace('$$', '$')} {' '.join(map(quoted, arguments))}",
+        "",
+    ]
     return "\n".join(lines)
 
 
@@ -92,9 +112,16 @@ def _about(unit: Unit) -> Iterator[str]:
     # Whoever crashes eight times in a quarter of an hour does not get well by itself: it stays down, for all to see.
     yield "StartLimitIntervalSec=900"
     yield "StartLimitBurst=8"
+    if unit.fallback:
+        yield f"OnFailure={unit.fallback}.service"
 
 
 def _running(unit: Unit) -> Iterator[str]:
+    if unit.before:
+        first, *rest = unit.before
+        # '-': releases that cannot be put in order, on a read-only disk for one, are no reason not to start.
+        prefix = "-+" if unit.system else "-"
+        yield f"ExecStartPre={prefix}{quoted(first).replace('$$', '$')} {' '.join(map(quoted, rest))}"
     program, *arguments = unit.command
     # Of the program alone systemd expands no variables.
     yield f"ExecStart={quoted(program).replace('$$', '$')} {' '.join(map(quoted, arguments))}"

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from device.commands.install import add_install_options, asked_for
 from device.commands.run import add_run_options
 from device.errors import UsageError
 
@@ -20,8 +21,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """See ``device.cli.Command``."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="install|status|uninstall")
     install = actions.add_parser("install", help="start now and at every boot, with the options of 'edgegraft run'")
-    install.add_argument("bundle", type=Path, metavar="B.egb", help="it is copied; install again for a new one")
+    install.add_argument("bundle", type=Path, metavar="B.egb", help="it is copied; 'edgegraft install' takes a new one")
     add_run_options(install)
+    add_install_options(install)
     install.add_argument("--dry-run", action="store_true", help="print the unit, change nothing")
     status = actions.add_parser("status", help="how it is; exit code 1 where it does not run")
     uninstall = actions.add_parser("uninstall", help="stop it and remove it; what it has written stays")
@@ -52,6 +54,8 @@ def _install(args: argparse.Namespace, places: Places) -> int:
         raise UsageError("--frames ends a classification, and a service is started again when it ends; leave it out")
 
     from device.console import emit_json, say
+    from device.releases.local import installer_for
+    from device.releases.systemd import SystemdService
     from device.service import install, plan
     from device.service_manager import Manager
     from device.service_needs import Machine
@@ -67,13 +71,17 @@ def _install(args: argparse.Namespace, places: Places) -> int:
             print(text, end="")
         return 0
     manager.require()
-    install(args.bundle, unit, places)
-    manager.start(unit.name)
+    install(unit, places)
+    manager.enable(unit.name)
+    service = SystemdService(places, manager)
+    done = installer_for(places, service, args.allow_unsigned, say).install(asked_for(args))
+    if not done.changed:
+        service.restart()  # its options may be new
     if args.json:
         emit_json({"unit": unit.name, "path": str(places.unit_file), "bundle": str(places.releases / "current")})
     else:
         prefix = "" if places.system else " --user"
-        say(f"{unit.name} is installed and starts; its log: journalctl{prefix} -u {unit.name} -f")
+        say(f"{unit.name} is installed and at work; its log: journalctl{prefix} -u {unit.name} -f")
     return 0
 
 

@@ -16,8 +16,8 @@ class HealthWindow:
         length_s: for how long answers must then keep coming, without a restart.
     """
 
-    start_limit_s: float = 120.0
-    length_s: float = 20.0
+    start_limit_s: float = 300.0
+    length_s: float = 40.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ class Journal(Contract, frozen=True):
         to: the release that is switched to, by the name of its folder.
         back: the one at work before, or None at the first installation.
         by_hand: it was asked for by ``rollback``: ``back`` is left for good.
-        reason: why it is rolled back.
+        reason: why it is rolled back, or by hand why ``back`` is left.
     """
 
     step: Step
@@ -53,7 +53,7 @@ class Journal(Contract, frozen=True):
     reason: str = ""
 
 
-class BadRelease(Contract, frozen=True):
+class BadRelease(Contract, frozen=True, kw_only=False):
     """A bundle that did not work here.
 
     Attributes:
@@ -75,13 +75,13 @@ class BadRelease(Contract, frozen=True):
 class BadList(Contract, frozen=True):
     """By sha256 of the bundle."""
 
-    releases: dict[Sha256, BadRelease] = {}
+    releases: dict[Sha256, BadRelease] = msgspec.field(default_factory=dict)
 
 
 class HighWater(Contract, frozen=True):
     """The highest version that was ever confirmed, by the bundle's name."""
 
-    versions: dict[BundleName, SemanticVersion] = {}
+    versions: dict[BundleName, SemanticVersion] = msgspec.field(default_factory=dict)
 
 
 class _Sealed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

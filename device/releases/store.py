@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from device.releases.durable import make_folder, refusing
-from device.releases.records import BadList, HighWater, Journal, ReleaseRecord, load, ordered
+from device.releases.records import BadList, HighWater, Journal, ReleaseRecord, Step, load, ordered
 from device.releases.refusals import Busy
 
 BUNDLE = "bundle.egb"
@@ -108,7 +108,11 @@ class Store:
         for mark in filter(None, (load(path, HighWater) for path in self.marks)):
             for name, version in mark.versions.items():
                 raise_to(highest, name, version)
+        journal = self.journal()
+        unconfirmed = journal.to if journal is not None and journal.step is not Step.CONFIRMED else ""
         for release in filter(None, (self.current(), self.previous())):
+            if release.folder.name == unconfirmed:
+                continue
             raise_to(highest, release.record.name, release.record.version)
         return highest
 

@@ -57,11 +57,13 @@ class BrokerLink:
     Args:
         broker: see there.
         availability: topic.
+        announce: False for a guest that says what it has to say and leaves: then nothing stands under that topic.
     """
 
-    def __init__(self, broker: Broker, availability: str) -> None:
+    def __init__(self, broker: Broker, availability: str, announce: bool = True) -> None:
         self._name = broker.host.name
         self._availability = availability
+        self._announce = announce
         self._down_since: float | None = time.monotonic()
         self._reason = "it does not answer"
         self._attempts = 0
@@ -70,7 +72,8 @@ class BrokerLink:
             CallbackAPIVersion.VERSION2, client_id=_client_id(availability), protocol=MQTTProtocolVersion.MQTTv5
         )
         self._client.max_queued_messages_set(_MOST_WAITING)
-        self._client.will_set(availability, _OFFLINE, qos=1, retain=True)
+        if announce:
+            self._client.will_set(availability, _OFFLINE, qos=1, retain=True)
         if broker.user:
             self._client.username_pw_set(broker.user, broker.password.value if broker.password else None)
         if broker.tls:
@@ -119,10 +122,21 @@ class BrokerLink:
             time.sleep(0.01)
         return False
 
+    def deliver(self, topic: str, payload: bytes, timeout_s: float) -> bool:
+        """Send a retained message, and wait until the broker has it."""
+        self.wait_connected(timeout_s / 2)
+        if not self.connected:
+            return False
+        message = self._client.publish(topic, payload, 1, retain=True)
+        with suppress(RuntimeError, ValueError):
+            message.wait_for_publish(timeout_s / 2)
+            return message.is_published()
+        return False
+
     def close(self) -> None:
         """Say ``offline`` and leave, within two seconds; twice is allowed."""
         deadline = time.monotonic() + _CLOSE_S
-        if self.connected:
+        if self.connected and self._announce:
             self._await(self._client.publish(self._availability, _OFFLINE, 1, retain=True))
         self._client.disconnect()
         # Joins paho's thread, which may be waiting for a name server.
@@ -140,7 +154,8 @@ class BrokerLink:
             return
         self._attempts = 0
         # Not QoS 1: behind a full queue it would be refused.
-        client.publish(self._availability, _ONLINE, 0, retain=True)
+        if self._announce:
+            client.publish(self._availability, _ONLINE, 0, retain=True)
         self._down_since = None
         self._fresh.set()
 

@@ -199,6 +199,15 @@ def open_mqtt(uri: str) -> MqttSink:
     Raises:
         SinkError: not understood, a password in the URI, or a file that cannot be read.
     """
+    return MqttSink(*read_mqtt(uri))
+
+
+def read_mqtt(uri: str) -> tuple[Broker, MqttConfig]:
+    """What such a URI says.
+
+    Raises:
+        SinkError: see ``open_mqtt``.
+    """
     host, parts = split_uri(uri, _PORTS)
     options = read_options(host.name, parts.query, _OPTIONS)
     if parts.fragment:
@@ -213,7 +222,7 @@ def open_mqtt(uri: str) -> MqttSink:
     discovery = options.get("discovery", "homeassistant")
     discovery = None if discovery == "0" else _topic(discovery, host, "discovery prefix")
     config = MqttConfig(Topics(prefix), discovery, options.get("every", False))
-    return MqttSink(Broker(host, user, password, _tls(host, options)), config)
+    return Broker(host, user, password, _tls(host, options)), config
 
 
 def _event(prediction: Prediction) -> dict[str, Any]:

@@ -94,7 +94,14 @@ class WebHookSink:
 
     def write(self, result: Result) -> None:
         """See ``Sink.write``."""
-        body = self._encoder.encode(result.prediction)
+        self.deliver(self._encoder.encode(result.prediction))
+
+    def deliver(self, body: bytes) -> None:
+        """POST some JSON, several times if need be.
+
+        Raises:
+            SinkError: it did not arrive.
+        """
         retry = Retry(total=_RETRIES, backoff_factor=0.25, backoff_max=_LONGEST_PAUSE_S, backoff_jitter=0.25)
         deadline = time.monotonic() + _MOST_S
         while True:

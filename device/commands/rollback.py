@@ -1,0 +1,30 @@
+"""``edgegraft rollback``: back to the release before."""
+
+from __future__ import annotations
+
+import argparse
+
+SUMMARY = "put the release before the current one back to work"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """See ``device.cli.Command``."""
+    parser.add_argument("--name", metavar="NAME", help="of the service, where a board has several")
+    parser.add_argument("--user", action="store_true", help="this user's own service")
+    parser.add_argument("--reason", default="rolled back by hand", metavar="TEXT", help="to be told by 'status'")
+
+
+def run(args: argparse.Namespace) -> int:
+    """See ``device.cli.Command``."""
+    from device.console import emit_json, say
+    from device.releases.local import installer_for
+    from device.releases.systemd import service_for
+    from device.service import Places, unit_name
+
+    places = Places(unit_name(args.name), not args.user)
+    done = installer_for(places, service_for(places), allow_unsigned=True, tell=say).rollback(reason=args.reason)
+    if args.json:
+        emit_json(done)
+    else:
+        say(f"{done.name} {done.version} is at work again")
+    return 0

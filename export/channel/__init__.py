@@ -1,0 +1,1 @@
+"""Releases for many boards: a channel of static files, and artifacts for the agents of other makers."""
