@@ -16,8 +16,8 @@ from bundles import plain_picture
 Edgegraft = Callable[..., "subprocess.CompletedProcess[str]"]
 
 COMMANDS = [
-    "demo", "capture", "train", "evaluate", "export", "bundle", "bench", "run", "service", "keys", "trust", "publish", "flash",
-    "install", "update", "status", "rollback", "doctor",
+    "demo", "capture", "train", "evaluate", "export", "bundle", "bench", "run", "service", "keys", "trust", "publish",
+    "flash", "install", "update", "status", "rollback", "doctor",
 ]  # fmt: skip
 LINE_KEYS = {
     "schema", "camera", "frame", "captured_at", "age_ms", "answer", "probability", "top", "unknown", "event",

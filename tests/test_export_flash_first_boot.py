@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from device.releases.refusals import Unsigned, UnsuitableCard
+from device.releases.refusals import Unsigned, UnsuitableCard, Untrusted
 from export.flash.first_boot.board_script import Board
 from export.flash.first_boot.prepare import CardConfig, prepare_card
 from export.flash.first_boot.seed import Person, wifi
@@ -29,6 +29,7 @@ from tests.cards import (
     write_folder,
     write_image,
 )
+from tests.signatures import make_keys, sign
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFh ada@desk"
 
@@ -186,10 +187,27 @@ def test_an_unsigned_bundle_needs_to_be_allowed(tmp_path: Path, config: CardConf
         prepare_card(changed(config, boot=folder, allow_unsigned=False))
 
 
+def test_a_signature_is_checked_before_anything_is_written(tmp_path: Path, config: CardConfig) -> None:
+    folder = write_folder(tmp_path / "bootfs", PI_OS)
+    bundle = tmp_path / "colours.egb"
+    bundle.write_bytes(config.bundle.read_bytes())
+    keys, others = make_keys(tmp_path / "keys"), make_keys(tmp_path / "others")
+    sign(bundle, keys)
+    root, other = (next(each.rglob("1.root.json")) for each in (keys, others))
+    signed = changed(config, bundle=bundle, boot=folder, allow_unsigned=False)
+    for wrong in (changed(signed, trust=other), signed):
+        with pytest.raises(Untrusted):
+            prepare_card(wrong)
+    assert not (folder / "edgegraft").exists()
+    prepare_card(changed(signed, trust=root))
+    assert (folder / "edgegraft/root.json").read_bytes() == root.read_bytes()
+    assert (folder / "edgegraft/bundle.egb.sig").read_bytes() == (tmp_path / "colours.egb.sig").read_bytes()
+    assert json.loads((folder / "edgegraft/options.json").read_text())["service"] == ["--camera=csi:0"]
+
+
 def board_card(tmp_path: Path, config: CardConfig, monkeypatch: pytest.MonkeyPatch) -> tuple[Board, Path, Path]:
     folder = write_folder(tmp_path / "bootfs", PI_OS)
-    root = tmp_path / "root.json"
-    root.write_text("{}")
+    root = next(make_keys(tmp_path / "keys").rglob("1.root.json"))
     prepare_card(changed(config, boot=folder, trust=root, service=('--camera=it\'s $(x) "q" %i; `y`', "--name=a")))
     calls = tmp_path / "calls"
     monkeypatch.setenv("CALLS", str(calls))
@@ -209,8 +227,9 @@ def test_the_boards_part_makes_the_runtime_and_hands_every_option_on(
     board.work()
     made = [json.loads(line) for line in calls.read_text().splitlines()]
     assert made == [
-        ["trust", "enroll", str(board.home / "root.json")],
+        ["trust", "enroll", "--name=a", str(board.home / "root.json")],
         ["service", "install", "--camera=it's $(x) \"q\" %i; `y`", "--name=a", "--allow-unsigned",
+         "--again",
          str(board.home / "bundle.egb")],
     ]  # fmt: skip
     assert (board.home / "done").exists()

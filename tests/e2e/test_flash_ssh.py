@@ -48,7 +48,7 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
         server = start_ssh_server(folder)
         server.stop()
         sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin") or "/usr/sbin/sshd"
-        begin = "mount -t tmpfs tmpfs /opt && mount -t tmpfs tmpfs /usr/local/bin && mkdir -p /run/sshd && exec \"$@\""
+        begin = 'mount -t tmpfs tmpfs /opt && mount -t tmpfs tmpfs /usr/local/bin && mkdir -p /run/sshd && exec "$@"'
         done = manager.run(["sh", "-c", begin, "sh", sshd, "-f", folder / "sshd_config"])
         assert done.returncode == 0, done.stderr
         yield Board(manager, server)

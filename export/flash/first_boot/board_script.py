@@ -127,8 +127,11 @@ class Board:
         program = str(self.venv / "bin/edgegraft")
         if (self.home / "root.json").exists():
             self.say("enrolling the trust root")
-            run(program, "trust", "enroll", str(self.home / "root.json"))
-        arguments = list(options["service"])
+            # Each service of a board has its own.
+            named = [each for each in options["service"] if each.startswith("--name=")]
+            run(program, "trust", "enroll", *named, str(self.home / "root.json"))
+        # "--again": a camera that was plugged in too late must not make the only bundle a bad one for ever.
+        arguments = [*options["service"], "--again"]
         if (self.home / "rules.toml").exists():
             arguments.append(f"--rules={self.home / 'rules.toml'}")
         self.say("installing the service")

@@ -14,6 +14,9 @@ from pathlib import Path
 from device.bundle import open_bundle
 from device.errors import UsageError
 from device.releases.refusals import Unsigned, UnsuitableCard, Untrusted
+from device.trust.choose import verifier_for
+from device.trust.root import enroll
+from device.trust.signature import signature_path
 from export.errors import ExportError
 from export.flash.first_boot import board_script, seed
 from export.flash.first_boot.card import FOLDER, Card, ImageCard, MountedCard
@@ -118,11 +121,12 @@ def prepare_card(config: CardConfig, say: Callable[[str], None] = lambda line: N
 def _small_files(config: CardConfig) -> dict[str, bytes]:
     with open_bundle(config.bundle):
         pass  # checked from the first byte to the last
-    signature = config.bundle.with_name(f"{config.bundle.name}.sig")
+    signature = signature_path(config.bundle)
     if not signature.exists() and not config.allow_unsigned:
         raise Unsigned(f"{config.bundle}: no {signature.name} beside it; sign it, or pass --allow-unsigned")
     if signature.exists() and config.trust is None and not config.allow_unsigned:
         raise Untrusted(f"{config.bundle}: signed, but the board would not know by whom; pass --trust ROOT.json")
+    _verify(config)
     service = [*config.service, *(["--allow-unsigned"] if config.allow_unsigned else [])]
     options = {"service": service, "prepared_at": int(time.time())}
     files = {
@@ -138,6 +142,20 @@ def _small_files(config: CardConfig) -> dict[str, bytes]:
             except OSError as err:
                 raise UsageError(f"{path}: {err.strerror}") from err
     return files
+
+
+def _verify(config: CardConfig) -> None:
+    """The board's own question, asked here with the same code: there nobody may be looking."""
+    with tempfile.TemporaryDirectory() as scratch:
+        trust = Path(scratch) / "trust"
+        if config.trust is not None:
+            try:
+                enroll(trust, config.trust.read_bytes())
+            except OSError as err:
+                raise UsageError(f"--trust {config.trust}: {err.strerror}") from err
+        content = config.bundle.read_bytes()
+        verifier = verifier_for(trust, config.allow_unsigned)
+        verifier.verify(config.bundle, sha256(content).hexdigest(), len(content))
 
 
 def _wheels(config: CardConfig, system: System, scratch: Path, say: Callable[[str], None]) -> list[Path]:
