@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from device.errors import UsageError
-from export.flash.first_boot.prepare import CardConfig, Prepared, prepare_card
-from export.flash.first_boot.seed import Person, Wifi, wifi
+
+if TYPE_CHECKING:
+    from export.flash.first_boot.prepare import CardConfig, Prepared
+    from export.flash.first_boot.seed import Wifi
 
 _REPEATED = ("camera", "sink", "web_name")
 _SINGLE = ("web", "collect", "max_fps", "variant", "threads")
@@ -40,6 +43,7 @@ def flash_card(args: argparse.Namespace) -> Prepared:
         UsageError: see ``prepare_card``, which tells of the others too.
     """
     from device.console import say
+    from export.flash.first_boot.prepare import prepare_card
 
     return prepare_card(card_config(args), say)
 
@@ -51,6 +55,8 @@ def card_config(args: argparse.Namespace) -> CardConfig:
         UsageError: one that a card cannot have.
     """
     from device.service import unit_name
+    from export.flash.first_boot.prepare import CardConfig
+    from export.flash.first_boot.seed import Person
 
     if not args.camera:
         raise UsageError("a card needs --camera, e.g. --camera csi:0 or --camera 0")
@@ -146,4 +152,6 @@ def _wifi(args: argparse.Namespace) -> Wifi | None:
     except (OSError, UnicodeDecodeError) as err:
         reason = getattr(err, "strerror", None) or "not text"
         raise UsageError(f"--wifi-password-file {args.wifi_password_file}: {reason}") from err
+    from export.flash.first_boot.seed import wifi
+
     return wifi(args.wifi_ssid, password, args.wifi_country)
