@@ -17,7 +17,7 @@ Edgegraft = Callable[..., "subprocess.CompletedProcess[str]"]
 
 COMMANDS = [
     "demo", "capture", "train", "evaluate", "export", "bundle", "bench", "run", "service", "keys", "trust", "publish",
-    "flash", "install", "update", "status", "rollback", "doctor",
+    "flash", "install", "update", "status", "rollback", "collect", "doctor",
 ]  # fmt: skip
 LINE_KEYS = {
     "schema", "camera", "frame", "captured_at", "age_ms", "answer", "probability", "top", "unknown", "event",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from device.commands.over_ssh import add_ssh_option
+
 SUMMARY = "put the release before the current one back to work"
 
 
@@ -12,10 +14,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", metavar="NAME", help="of the service, where a board has several")
     parser.add_argument("--user", action="store_true", help="this user's own service")
     parser.add_argument("--reason", default="rolled back by hand", metavar="TEXT", help="to be told by 'status'")
+    add_ssh_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """See ``device.cli.Command``."""
+    if args.ssh:
+        return _of_boards(args)
     from device.console import emit_json, say
     from device.releases.local import installer_for
     from device.releases.systemd import service_for
@@ -28,3 +33,21 @@ def run(args: argparse.Namespace) -> int:
     else:
         say(f"{done.name} {done.version} is at work again")
     return 0
+
+
+def _of_boards(args: argparse.Namespace) -> int:
+    from device.commands.over_ssh import on_boards
+    from device.console import emit_json, say
+    from device.ssh import Answer
+
+    answers: dict[str, dict[str, object]] = {}
+
+    def show(board: str, answer: Answer) -> None:
+        answers[board] = {"exit_code": answer.code, "message": answer.last}
+        say(f"{board}: {answer.last}")
+
+    try:
+        return on_boards(args, ["rollback", f"--reason={args.reason}"], show)
+    finally:
+        if args.json:
+            emit_json({"boards": answers})

@@ -15,8 +15,8 @@ from device.bundle import open_bundle
 from device.console import printable
 from device.errors import EdgegraftError, RemoteError, UsageError
 from device.releases.refusals import NoSpace, Refusal, Unsigned
+from device.ssh import Answer, Connection
 from export.flash.probe import BoardInfo, probe
-from export.flash.ssh import Answer, Connection
 from export.flash.wheelhouse import build_wheelhouse
 
 _HOME = "/var/lib/edgegraft-flash"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from device.console import printable
 from device.releases.refusals import NoSpace, Unsuitable
-from export.flash.ssh import Connection
+from device.ssh import Connection
 
 MACHINES = ("aarch64", "x86_64")
 # The runtime, its wheels, and a bundle twice.

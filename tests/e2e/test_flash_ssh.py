@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 
 from export.flash.over_ssh import _HOME
+from tests.bundles import plain_picture
 from tests.releases import version_of
 from tests.signatures import SECRETS, make_keys, sign
 from tests.ssh_server import SshServer, start_ssh_server
@@ -34,8 +36,12 @@ class Board:
 
     def flash(self, *arguments: str | Path, command: str | None = None) -> subprocess.CompletedProcess[str]:
         """As it is typed on the workstation."""
+        return self.type("flash", *arguments, command=command)
+
+    def type(self, *arguments: str | Path, command: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Any command."""
         environment = {**os.environ, "EDGEGRAFT_SSH": command or self.server.command}
-        whole = [str(PROGRAM), "flash", *map(str, arguments)]
+        whole = [str(PROGRAM), *map(str, arguments)]
         return subprocess.run(whole, env=environment, capture_output=True, text=True, timeout=500, check=False)
 
 
@@ -98,6 +104,31 @@ def test_37_one_board_down_does_not_hold_up_the_others(board: Board, colour_bund
     lines = done.stdout.splitlines()
     assert lines[0].startswith("nobody@127.0.0.1: ")
     assert lines[1] == "board: colours 9.0.0 is at work"
+
+
+def test_status_roll_back_and_photos_from_afar(board: Board, tmp_path: Path) -> None:
+    told = board.type("status", "--ssh", "board")
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.startswith("board: edgegraft: colours 9.0.0, since ")
+    assert "board: !! UNSIGNED" in told.stdout
+    kept = Path("/var/lib/edgegraft/edgegraft/kept/red")
+    cv2.imwrite(str(tmp_path / "a.jpg"), plain_picture("red"))
+    (tmp_path / "b.jpg").write_bytes(b"no photo")
+    board.manager.run(["mkdir", "-p", kept])
+    board.manager.run(["cp", tmp_path / "a.jpg", tmp_path / "b.jpg", kept])
+    board.manager.run(["cp", tmp_path / "a.jpg", kept / "-rf $(x).jpg"])
+    board.manager.run(["ln", "-s", "/etc/passwd", kept / "c.jpg"])
+    for fetched, there in ((1, 0), (0, 1)):
+        done = board.type("collect", "--ssh", "board", "--out", tmp_path / "_inbox", "--json")
+        assert done.returncode == 0, done.stderr
+        (one,) = json.loads(done.stdout)["boards"]
+        assert (one["fetched"], one["there"], len(one["left_out"])) == (fetched, there, 2)
+    found = [path for path in (tmp_path / "_inbox").rglob("*") if path.is_file()]
+    assert [path.read_bytes() for path in found] == [(tmp_path / "a.jpg").read_bytes()]
+    back = board.type("rollback", "--ssh", "board")
+    assert back.returncode == 0, back.stderr
+    assert "colours 2.0.0 is at work again" in back.stderr
+    assert board.type("rollback", "--ssh", "board").returncode == 22
 
 
 @pytest.mark.parametrize(("known", "said"), [("", "not known here"), ("changed", "has changed")])

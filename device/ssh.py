@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from device.console import printable
@@ -53,6 +54,23 @@ class Connection:
             HostKeyRefused: the board's host key is unknown, or not the one that is known.
             RemoteError: the board is not reached.
         """
+        code, output, said = self._ask(script, arguments, stdin, root)
+        _, _, text = output[:_ANSWER_LIMIT_BYTES].decode(errors="replace").partition(f"{_MARK}\n")
+        return Answer(code, text, _last(said))
+
+    def fetch(self, script: str, *arguments: str, stdin: bytes = b"", limit_bytes: int) -> bytes:
+        """Run a script whose standard output is data; see ``run``.
+
+        Raises:
+            RemoteError: the script failed, or more than the limit came.
+        """
+        code, output, said = self._ask(script, arguments, stdin, "")
+        _, mark, data = output.partition(f"{_MARK}\n".encode())
+        if code or not mark or len(data) > limit_bytes:
+            raise RemoteError(f"{self.destination}: it did not work there ({_last(said)}); try again")
+        return data
+
+    def _ask(self, script: str, arguments: Sequence[str], stdin: bytes, root: str) -> tuple[int, bytes, str]:
         inner = ["sh", "-c", f"echo {_MARK}\n{script}", "sh", *arguments]
         remote = shlex.join([*(["sudo", "-n"] if root == "sudo" else []), *inner])
         command = [*shlex.split(os.environ.get("EDGEGRAFT_SSH", "ssh")), *_OPTIONS, "--", self.destination, remote]
@@ -61,11 +79,9 @@ class Connection:
         except FileNotFoundError as err:
             raise RemoteError(f"{command[0]} is not installed here; install OpenSSH's client") from err
         said = done.stderr.decode(errors="replace")
-        last = printable((said.strip().splitlines() or ["no word"])[-1])
         if done.returncode == _SSH_FAILED:
-            raise self._unreached(said, last)
-        _, _, output = done.stdout[:_ANSWER_LIMIT_BYTES].decode(errors="replace").partition(f"{_MARK}\n")
-        return Answer(done.returncode, output, last)
+            raise self._unreached(said, _last(said))
+        return done.returncode, done.stdout, said
 
     def _unreached(self, said: str, last: str) -> RemoteError | HostKeyRefused:
         if "IDENTIFICATION HAS CHANGED" in said:
@@ -79,3 +95,7 @@ class Connection:
                 f"{self.destination}"
             )
         return RemoteError(f"{self.destination}: not reached over SSH ({last}); try 'ssh {self.destination} true'")
+
+
+def _last(said: str) -> str:
+    return printable((said.strip().splitlines() or ["no word"])[-1])
