@@ -21,7 +21,9 @@ from device.ssh import Connection
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._ -]{0,199}(/[A-Za-z0-9_][A-Za-z0-9._ -]{0,199}){0,4}\.(jpg|jpeg|png)")
 _PHOTO_LIMIT_BYTES = 32 * 1024 * 1024
 _BATCH_BYTES = 16 * 1024 * 1024
-_LIST = """cd "$1" 2>/dev/null || exit 97
+_NOTHING = "no such folder"
+_LIST_LIMIT_BYTES = 64 * 1024 * 1024
+_LIST = f"""cd "$1" 2>/dev/null || {{ echo {_NOTHING}; exit 0; }}
 find . -type f \\( -name '*.jpg' -o -name '*.jpeg' -o -name '*.png' \\) -printf '%s %P\\n'
 """
 _FETCH = """cd "$1" && tar -cf - --null --no-recursion --verbatim-files-from -T -"""
@@ -54,12 +56,12 @@ def collect(
     """
     connection = Connection(destination)
     place = f"/var/lib/edgegraft/{unit_name(name)}"
-    answer = connection.run(_as_root(_LIST), place)
-    if answer.code:
+    listed = connection.fetch(_as_root(_LIST), place, limit_bytes=_LIST_LIMIT_BYTES).decode(errors="replace")
+    if listed.startswith(_NOTHING):
         raise RemoteError(f"{destination}: no {place} there; is a service installed, with a sink snapshots:DIR?")
     folder = out / re.sub(r"[^A-Za-z0-9.-]+", "_", destination)
     wanted, left_out, there = [], {}, 0
-    for line in answer.output.splitlines():
+    for line in listed.splitlines():
         size, _, path = line.partition(" ")
         if not _NAME.fullmatch(path) or not size.isdigit() or int(size) > _PHOTO_LIMIT_BYTES:
             left_out[ascii(path)] = "a name or a size that no photo of ours has"
