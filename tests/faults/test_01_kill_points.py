@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ import pytest
 from device.releases.installer import Asked
 from device.releases.recover import recover
 from device.releases.store import Store
-from tests.kill_points import kill_points, require_strace, run_killed
+from tests.kill_points import KillPoint, kill_points, require_strace, run_killed
 from tests.release_scenarios import MARKER
 from tests.releases import WINDOW, installer, require_good, version_of
 
@@ -37,23 +37,24 @@ def test_killed_at_every_step(scenario: str, colour_bundle: Path, tmp_path: Path
     if not scenario.startswith("first"):
         for version in ("1.0.0", "2.0.0"):
             installer(before / "store").install(Asked(bundles[version], window=WINDOW))
-    fresh = _copies(before, tmp_path)
-    place = fresh()
+    place = _fresh(before, tmp_path / "traced")
     points = kill_points("tests.release_scenarios", (scenario, place, bundles["3.0.0"]), MARKER, tmp_path / "trace")
     assert len(points) >= _LEAST[scenario]
-    for point in points:
-        store = Store(fresh())
+
+    def kill(point: KillPoint) -> None:
+        folder = tmp_path / f"{point.call}-{point.turn}"
+        store = Store(_fresh(before, folder))
         run_killed("tests.release_scenarios", (scenario, store.root, bundles["3.0.0"]), point)
         _require_recovers(store, scenario, bundles["3.0.0"])
+        shutil.rmtree(folder)
+
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        list(pool.map(kill, points))
 
 
-def _copies(before: Path, tmp_path: Path) -> Callable[[], Path]:
-    def fresh() -> Path:
-        shutil.rmtree(tmp_path / "board", ignore_errors=True)
-        shutil.copytree(before, tmp_path / "board", symlinks=True)
-        return tmp_path / "board" / "store"
-
-    return fresh
+def _fresh(before: Path, folder: Path) -> Path:
+    shutil.copytree(before, folder, symlinks=True)
+    return folder / "store"
 
 
 def _require_recovers(store: Store, scenario: str, new: Path) -> None:
