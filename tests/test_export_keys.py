@@ -63,9 +63,8 @@ def test_the_commands_as_they_are_typed(
     edgegraft: Callable[..., subprocess.CompletedProcess[str]],
     tmp_path: Path,
     colour_bundle: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+    home = f'XDG_DATA_HOME="{tmp_path}/home" "$@"'
     keys, bundle = tmp_path / "keys", tmp_path / "b.egb"
     bundle.write_bytes(colour_bundle.read_bytes())
     asked = edgegraft("keys", "create", keys)
@@ -78,6 +77,6 @@ def test_the_commands_as_they_are_typed(
     signed = edgegraft("keys", "sign", bundle, "--keys", keys, "--passphrase-file", tmp_path / "secret")
     assert signed.returncode == 0, signed.stderr
     assert (tmp_path / "b.egb.sig").is_file()
-    done = edgegraft("trust", "enroll", keys / "1.root.json", "--user", "--json")
+    done = edgegraft("trust", "enroll", keys / "1.root.json", "--user", "--json", shell=home)
     assert json.loads(done.stdout)["root_version"] == 1
-    assert edgegraft("trust", "enroll", bundle, "--user").returncode == 12
+    assert edgegraft("trust", "enroll", bundle, "--user", shell=home).returncode == 12
