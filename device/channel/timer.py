@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import device
 from device.errors import UsageError
+from device.service_needs import hidden_paths
 from device.service_unit import quoted
 
 # Whole divisors of an hour and a day: the calendar knows no others, and only the calendar makes good for a missed one.
@@ -113,11 +116,19 @@ def remove_units(folder: Path, unit: str) -> bool:
     return bool(there)
 
 
+def _program() -> list[Path]:
+    package = Path(device.__file__).resolve().parent.parent
+    return sorted({Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve(), package})
+
+
 def _sandbox(store: Path) -> Iterator[str]:
     yield "ProtectSystem=strict"
     yield f"ReadWritePaths=-{str(store).replace('%', '%%')} -/run/edgegraft"
     yield "ProtectHome=read-only"
     yield "PrivateTmp=yes"
+    # A program that lies there, such as somebody's trial, is seen all the same.
+    for path in hidden_paths(_program()):
+        yield f"BindReadOnlyPaths={str(path).replace('%', '%%')}"
     yield "NoNewPrivileges=yes"
     yield f"CapabilityBoundingSet={_CAPABILITIES}"
     for part in ("Clock", "ControlGroups", "Hostname", "KernelLogs", "KernelModules", "KernelTunables"):
