@@ -100,7 +100,8 @@ def test_an_image_gets_all_that_the_board_needs(
     meta = yaml.safe_load(get(image, "meta-data"))
     assert meta == {"dsmode": "local", "instance-id": done.instance}
     assert get(image, "edgegraft/bundle.egb") == config.bundle.read_bytes()
-    assert json.loads(get(image, "edgegraft/options.json"))["service"] == ["--camera=csi:0", "--allow-unsigned"]
+    options = json.loads(get(image, "edgegraft/options.json"))
+    assert (options["service"], options["allow_unsigned"]) == (["--camera=csi:0"], True)
     assert config.wheelhouse is not None
     for wheel in config.wheelhouse.iterdir():
         assert get(image, f"edgegraft/wheelhouse/{wheel.name}") == wheel.read_bytes()
@@ -208,7 +209,7 @@ def test_a_signature_is_checked_before_anything_is_written(tmp_path: Path, confi
 def board_card(tmp_path: Path, config: CardConfig, monkeypatch: pytest.MonkeyPatch) -> tuple[Board, Path, Path]:
     folder = write_folder(tmp_path / "bootfs", PI_OS)
     root = next(make_keys(tmp_path / "keys").rglob("1.root.json"))
-    prepare_card(changed(config, boot=folder, trust=root, service=('--camera=it\'s $(x) "q" %i; `y`', "--name=a")))
+    prepare_card(changed(config, boot=folder, trust=root, service=('--camera=it\'s $(x) "q" %i; `y`',), unit="a"))
     calls = tmp_path / "calls"
     monkeypatch.setenv("CALLS", str(calls))
     board = Board(tmp_path / "board")
@@ -217,13 +218,19 @@ def board_card(tmp_path: Path, config: CardConfig, monkeypatch: pytest.MonkeyPat
     return board, folder, calls
 
 
+def venv_of(board: Board, folder: Path) -> Path:
+    options = json.loads((folder / "edgegraft/options.json").read_text())
+    return board.runtimes / str(options["runtime"])
+
+
 def test_the_boards_part_makes_the_runtime_and_hands_every_option_on(
     tmp_path: Path, config: CardConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     board, folder, calls = board_card(tmp_path, config, monkeypatch)
     # Cut off in the middle of an earlier try.
-    (board.venv / "bin").mkdir(parents=True)
-    (board.venv / "bin/python").write_text("half")
+    (venv_of(board, folder) / "bin").mkdir(parents=True)
+    (venv_of(board, folder) / "bin/python").write_text("half")
+    venv = venv_of(board, folder)
     board.work()
     made = [json.loads(line) for line in calls.read_text().splitlines()]
     assert made == [
@@ -232,6 +239,10 @@ def test_the_boards_part_makes_the_runtime_and_hands_every_option_on(
          "--again",
          str(board.home / "bundle.egb")],
     ]  # fmt: skip
+    # What a workstation looks for that comes over SSH later.
+    asked = json.loads((board.flashed / "asked-a").read_text())
+    assert asked == {"runtime": venv.name, "service": ['--camera=it\'s $(x) "q" %i; `y`']}
+    assert board.command.resolve() == venv.resolve() / "bin/edgegraft"
     assert (board.home / "done").exists()
     assert (board.home / "bundle.egb").read_bytes() == config.bundle.read_bytes()
     assert sorted(path.name for path in (folder / "edgegraft").iterdir()) == [
@@ -251,10 +262,11 @@ def test_a_refusal_on_the_board_is_told_on_the_card_and_tried_again(
     assert "failed: edgegraft trust" in (folder / "edgegraft/first_boot.log").read_text()
     assert not (board.home / "done").exists()
     monkeypatch.setenv("CODE", "0")
-    made = (board.venv / "pyvenv.cfg").stat().st_mtime_ns
+    (venv,) = board.runtimes.iterdir()
+    made = (venv / "pyvenv.cfg").stat().st_mtime_ns
     board.work()
     assert (board.home / "done").exists()
-    assert (board.venv / "pyvenv.cfg").stat().st_mtime_ns == made
+    assert (venv / "pyvenv.cfg").stat().st_mtime_ns == made
 
 
 def test_a_wheel_that_the_card_lost_is_named(

@@ -15,12 +15,14 @@ from device.bundle import open_bundle
 from device.console import printable
 from device.errors import EdgegraftError, RemoteError, UsageError
 from device.releases.refusals import NoSpace, Refusal, Unsigned
+from device.service import unit_name
 from device.ssh import Answer, Connection
+from export.flash.board_places import HOME, RUNTIMES, runtime_key
 from export.flash.probe import BoardInfo, probe
 from export.flash.wheelhouse import build_wheelhouse
 
-_HOME = "/var/lib/edgegraft-flash"
-_RUNTIMES = "/opt/edgegraft-runtimes"
+_HOME = HOME
+_RUNTIMES = RUNTIMES
 _PREPARE = f"""\
 mkdir -p {_HOME}/wheels && chmod 700 {_HOME} && cd {_HOME}/wheels || exit 98
 test -e {_RUNTIMES}/"$1"/.complete && echo complete
@@ -52,6 +54,11 @@ if [ ! -e "$place/.complete" ]; then
 fi
 mkdir -p /usr/local/bin && cd /usr/local/bin
 ln -sfn "$place/bin/edgegraft" edgegraft.new && mv -T edgegraft.new edgegraft
+"""
+_HAS_UNIT = """test -e "/etc/systemd/system/$1.service" && echo there; true"""
+# The whole service is on the disk before it counts as installed. For root only: a camera's address may hold a secret.
+_REMEMBER = f"""\
+umask 077 && sync && cd {_HOME} && cat >"$1.new" && sync "$1.new" && mv "$1.new" "$1" && sync -f .
 """
 # Arguments come on standard input: a process list shows none of them.
 _PROGRAM = "import json, sys; from device.cli import main; sys.exit(main(json.load(sys.stdin)))"
@@ -158,7 +165,7 @@ class _Flasher:
             info = self._info
             wheels = build_wheelhouse(Path(scratch), info.python, info.machine, glibc=info.glibc, on_line=self._say)
             digests = {wheel.name: sha256(wheel.read_bytes()).hexdigest() for wheel in wheels}
-            key = sha256(json.dumps([info.program, info.python, sorted(digests.items())]).encode()).hexdigest()[:16]
+            key = runtime_key(info.program, info.python, wheels)
             there = self._run(_PREPARE, key).output
             if "complete" not in there.split():
                 missing = [wheel for wheel in wheels if f"{digests[wheel.name]}  {wheel.name}" not in there]
@@ -188,23 +195,33 @@ class _Flasher:
             self._run("rm -f -- " + shlex.quote(f"{_HOME}/bundle.egb.sig"))
         options = ["--allow-unsigned"] if config.allow_unsigned else []
         options += [f"--watch={config.watch_s:g}", *self._named(), f"{_HOME}/bundle.egb", "--json"]
-        first = not self._run(f"test -e {_HOME}/asked-{config.unit} && echo there; true").output.strip()
+        known = self._asked()
         service = list(config.service)
-        if first and not service:
-            raise UsageError(f"{self._connection.destination}: the first time it needs --camera, e.g. --camera 0")
         if config.rules is not None:
             self._send(config.rules, "rules.toml")
             service.append(f"--rules={_HOME}/rules.toml")
-        # The same again must not even restart the service: what was asked for is remembered there, by its hash only.
-        asked = sha256(json.dumps([runtime, service, config.unit]).encode()).hexdigest()
-        mark = shlex.quote(f"{_HOME}/asked-{config.unit}")
-        if service and self._run(f"cat {mark} 2>/dev/null; true").output.strip() != asked:
+        if not service and known is not None and known["runtime"] != runtime:
+            service = known["service"]  # the service goes on with the new runtime
+        if not service and known is None and not self._run(_HAS_UNIT, unit_name(config.unit or None)).output.strip():
+            raise UsageError(f"{self._connection.destination}: the first time it needs --camera, e.g. --camera 0")
+        # The same again must not even restart the service.
+        asked = {"runtime": runtime, "service": service}
+        if service and known != asked:
             self._say(f"{self._connection.destination}: installing the service")
             self._edgegraft(runtime, ["service", "install", *service, *options])
-            self._run(f"printf %s {asked} >{mark}")
+            self._run(_REMEMBER, f"asked-{config.unit}", stdin=json.dumps(asked).encode())
             return True
         self._say(f"{self._connection.destination}: installing")
         return bool(self._edgegraft(runtime, ["install", *options])["changed"])
+
+    def _asked(self) -> dict[str, Any] | None:
+        """With what the service was installed; None where it was not, or not by us."""
+        text = self._run(f'cat "{_HOME}/$1" 2>/dev/null; true', f"asked-{self._config.unit}").output
+        try:
+            asked: dict[str, Any] = json.loads(text)
+        except ValueError:
+            return None
+        return asked if isinstance(asked, dict) and asked.keys() == {"runtime", "service"} else None
 
     def _named(self) -> list[str]:
         return [f"--name={self._config.unit}"] if self._config.unit else []

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 _UNIT = """\
 [Unit]
@@ -41,7 +42,9 @@ class Board:
 
     def __init__(self, root: Path = Path("/")) -> None:
         self.home = root / "var/lib/edgegraft-first-boot"
-        self.venv = root / "opt/edgegraft"
+        self.runtimes = root / "opt/edgegraft-runtimes"
+        # Where a workstation that comes over SSH later looks for what was asked for.
+        self.flashed = root / "var/lib/edgegraft-flash"
         self.units = root / "etc/systemd/system"
         self.log = root / "var/log/edgegraft-first-boot.log"
         self.command = root / "usr/local/bin/edgegraft"
@@ -69,8 +72,10 @@ class Board:
             options = json.loads((card / "options.json").read_text())
             set_clock(options["prepared_at"])
             self._keep(card)
-            self._runtime(card / "wheelhouse")
-            self._service(options)
+            venv = self.runtimes / options["runtime"]
+            self._runtime(venv, card / "wheelhouse")
+            self._service(venv, options)
+            self._remember(options)
         except BaseException as err:
             self.say(f"failed: {err}")
             self._report(card)
@@ -104,38 +109,46 @@ class Board:
             if (card / name).exists():
                 write(self.home / name, (card / name).read_bytes())
 
-    def _runtime(self, wheels: Path) -> None:
-        mark = self.venv / ".complete"
-        wanted = hashlib.sha256("\n".join(sorted(each.name for each in wheels.iterdir())).encode()).hexdigest()
-        if mark.exists() and mark.read_text() == wanted:
-            return
-        self.say("making the runtime")
-        shutil.rmtree(self.venv, ignore_errors=True)
-        # Debian's python3 has no ensurepip without another package: pip comes from its wheel.
-        run(sys.executable, "-m", "venv", "--without-pip", str(self.venv))
-        pip = next(iter(sorted(wheels.glob("pip-*.whl"))))
-        python = str(self.venv / "bin/python")
-        command = [python, f"{pip}/pip", "install", "--no-index", "--find-links", str(wheels), "--no-cache-dir"]
-        run(*command, "--disable-pip-version-check", "--quiet", "edgegraft[board]")
+    def _runtime(self, venv: Path, wheels: Path) -> None:
+        mark = venv / ".complete"
+        if not mark.exists():
+            self.say("making the runtime")
+            shutil.rmtree(venv, ignore_errors=True)
+            # Debian's python3 has no ensurepip without another package: pip comes from its wheel.
+            run(sys.executable, "-m", "venv", "--without-pip", str(venv))
+            pip = next(iter(sorted(wheels.glob("pip-*.whl"))))
+            python = str(venv / "bin/python")
+            command = [python, f"{pip}/pip", "install", "--no-index", "--find-links", str(wheels), "--no-cache-dir"]
+            run(*command, "--disable-pip-version-check", "--quiet", "edgegraft[board]")
+            os.sync()
+            write(mark, b"")
         self.command.parent.mkdir(parents=True, exist_ok=True)
-        self.command.unlink(missing_ok=True)
-        self.command.symlink_to(self.venv / "bin/edgegraft")
-        os.sync()
-        write(mark, wanted.encode())
+        fresh = self.command.with_name("edgegraft.new")
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(venv / "bin/edgegraft")
+        fresh.replace(self.command)
 
-    def _service(self, options: dict[str, list[str]]) -> None:
-        program = str(self.venv / "bin/edgegraft")
+    def _service(self, venv: Path, options: dict[str, Any]) -> None:
+        program = str(venv / "bin/edgegraft")
+        named = [f"--name={options['name']}"] if options["name"] else []
         if (self.home / "root.json").exists():
             self.say("enrolling the trust root")
             # Each service of a board has its own.
-            named = [each for each in options["service"] if each.startswith("--name=")]
             run(program, "trust", "enroll", *named, str(self.home / "root.json"))
         # "--again": a camera that was plugged in too late must not make the only bundle a bad one for ever.
-        arguments = [*options["service"], "--again"]
-        if (self.home / "rules.toml").exists():
-            arguments.append(f"--rules={self.home / 'rules.toml'}")
+        unsigned = ["--allow-unsigned"] if options["allow_unsigned"] else []
+        arguments = [*self._options(options), *named, *unsigned, "--again"]
         self.say("installing the service")
         run(program, "service", "install", *arguments, str(self.home / "bundle.egb"))
+
+    def _options(self, options: dict[str, Any]) -> list[str]:
+        rules = self.home / "rules.toml"
+        return [*options["service"], *([f"--rules={rules}"] if rules.exists() else [])]
+
+    def _remember(self, options: dict[str, Any]) -> None:
+        self.flashed.mkdir(mode=0o700, parents=True, exist_ok=True)
+        asked = {"runtime": options["runtime"], "service": self._options(options)}
+        write(self.flashed / f"asked-{options['name']}", json.dumps(asked).encode(), 0o600)
 
     def _report(self, card: Path) -> None:
         # Whoever puts the card into a computer sees what happened.
@@ -159,10 +172,11 @@ def run(*command: str) -> None:
         raise RuntimeError(f"{Path(command[0]).name} {command[1]}: {done.stdout.strip()[-2000:]} ({done.returncode})")
 
 
-def write(path: Path, data: bytes) -> None:
+def write(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Whole or not at all, and on the disk."""
     fresh = path.with_name(path.name + ".new")
     with fresh.open("wb") as file:
+        os.fchmod(file.fileno(), mode)
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

@@ -71,6 +71,7 @@ def card_config(args: argparse.Namespace) -> CardConfig:
         boot=args.boot,
         image=args.image,
         service=_service(args),
+        unit=args.name or "",
         rules=args.rules,
         person=Person(args.hostname, args.user_name, tuple(map(_key, args.ssh_key))),
         wifi=_wifi(args),
@@ -110,13 +111,9 @@ def _values(args: argparse.Namespace) -> list[tuple[str, object]]:
 
 
 def _service(args: argparse.Namespace) -> tuple[str, ...]:
-    values = [*_values(args), *([("name", args.name)] if args.name else [])]
-    for name, value in values:
+    for name, value in _values(args):
         _check_open(f"--{name.replace('_', '-')}", str(value))
-    # With '=', for a value that begins with a dash is a value too.
-    return tuple(f"--{name.replace('_', '-')}={value}" for name, value in values) + (
-        ("--motion",) if args.motion else ()
-    )
+    return service_options(args)
 
 
 def _check_open(option: str, value: str) -> None:

@@ -18,6 +18,7 @@ from device.trust.choose import verifier_for
 from device.trust.root import enroll
 from device.trust.signature import signature_path
 from export.errors import ExportError
+from export.flash.board_places import SYSTEM_PYTHON, runtime_key
 from export.flash.first_boot import board_script, seed
 from export.flash.first_boot.card import FOLDER, Card, ImageCard, MountedCard
 from export.flash.first_boot.system import System, recognise
@@ -37,6 +38,7 @@ class CardConfig:
         bundle: its signature lies beside it as ``<bundle>.sig``.
         boot, image: the mounted boot partition, or a raw image or disk; one of both.
         service: options of ``edgegraft service install``, each as ``--name=value``.
+        unit: ``--name`` of the service, or "".
         rules: a file of decision rules to take along, or None.
         person: who may log in.
         wifi: to join, or None.
@@ -52,6 +54,7 @@ class CardConfig:
     boot: Path | None = None
     image: Path | None = None
     service: tuple[str, ...] = ()
+    unit: str = ""
     rules: Path | None = None
     person: seed.Person = field(default_factory=seed.Person)
     wifi: seed.Wifi | None = None
@@ -104,6 +107,7 @@ def prepare_card(config: CardConfig, say: Callable[[str], None] = lambda line: N
     seeds = _seeds(card, config, instance)
     with tempfile.TemporaryDirectory() as scratch:
         wheels = _wheels(config, system, Path(scratch), say)
+        small["options.json"] = _options(config, system, wheels)
         payload = {**{path.name: path.stat().st_size for path in wheels}, **{n: len(d) for n, d in small.items()}}
         cluster, free = card.room()
         need = sum(-(-size // cluster) * cluster for size in payload.values()) + _SPARE_BYTES
@@ -127,11 +131,8 @@ def _small_files(config: CardConfig) -> dict[str, bytes]:
     if signature.exists() and config.trust is None and not config.allow_unsigned:
         raise Untrusted(f"{config.bundle}: signed, but the board would not know by whom; pass --trust ROOT.json")
     _verify(config)
-    service = [*config.service, *(["--allow-unsigned"] if config.allow_unsigned else [])]
-    options = {"service": service, "prepared_at": int(time.time())}
     files = {
         "first_boot.py": Path(board_script.__file__).read_bytes(),
-        "options.json": json.dumps(options).encode(),
         "bundle.egb": config.bundle.read_bytes(),
     }
     taken = {"bundle.egb.sig": signature if signature.exists() else None, "root.json": config.trust}
@@ -142,6 +143,18 @@ def _small_files(config: CardConfig) -> dict[str, bytes]:
             except OSError as err:
                 raise UsageError(f"{path}: {err.strerror}") from err
     return files
+
+
+def _options(config: CardConfig, system: System, wheels: list[Path]) -> bytes:
+    """What the board's part is told."""
+    options = {
+        "service": config.service,
+        "name": config.unit,
+        "allow_unsigned": config.allow_unsigned,
+        "runtime": runtime_key(SYSTEM_PYTHON, system.python, wheels),
+        "prepared_at": int(time.time()),
+    }
+    return json.dumps(options).encode()
 
 
 def _verify(config: CardConfig) -> None:

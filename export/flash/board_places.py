@@ -1,0 +1,25 @@
+"""Where a board keeps what a workstation put there, over SSH or by its card: both find what the other has left."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from hashlib import sha256
+from pathlib import Path
+
+HOME = "/var/lib/edgegraft-flash"
+RUNTIMES = "/opt/edgegraft-runtimes"
+# What a system has that cloud-init prepares; a board that is looked at over SSH says it itself.
+SYSTEM_PYTHON = "/usr/bin/python3"
+
+
+def runtime_key(program: str, python: str, wheels: Iterable[Path]) -> str:
+    """Names a runtime: the same interpreter and the same wheels make the same one.
+
+    Args:
+        program: the board's interpreter, an absolute path.
+        python: its major and minor version.
+        wheels: what is installed, edgegraft's own among them.
+    """
+    digests = sorted((wheel.name, sha256(wheel.read_bytes()).hexdigest()) for wheel in wheels)
+    return sha256(json.dumps([program, python, digests]).encode()).hexdigest()[:16]
