@@ -16,10 +16,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+# Not after cloud-init's own units: without a network those wait two minutes for one.
 _UNIT = """\
 [Unit]
 Description=edgegraft first boot
-After=cloud-init.service cloud-init-network.service local-fs.target
+After=local-fs.target
 ConditionPathExists=!{home}/done
 StartLimitIntervalSec=3600
 StartLimitBurst=4
