@@ -265,10 +265,13 @@ def _version(package: str) -> str:
 
 
 def _write(path: Path, kept: _Kept) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
+        # A release's choice is made by root and read by the service, whatever the umask of whoever installs.
+        path.parent.chmod(0o755)
         with partial.open("wb") as stream:
+            os.fchmod(stream.fileno(), 0o644)
             stream.write(msgspec.json.format(msgspec.json.encode(kept), indent=1))
             stream.flush()
             os.fsync(stream.fileno())

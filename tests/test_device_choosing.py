@@ -77,6 +77,17 @@ def test_the_second_start_measures_nothing(colour_bundle: Path, state: Path) -> 
     assert kept_file(state).read_bytes() == before
 
 
+def test_a_choice_that_root_made_is_read_by_the_service(one_variant: Path, tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        with open_bundle(one_variant) as bundle:
+            choose_here(bundle, tmp_path / "release")
+    finally:
+        os.umask(before)
+    (kept,) = (tmp_path / "release/choices").iterdir()
+    assert (kept.parent.stat().st_mode & 0o777, kept.stat().st_mode & 0o777) == (0o755, 0o644)
+
+
 def test_the_classifier_takes_what_was_chosen(colour_bundle: Path, state: Path) -> None:
     text = json.loads(kept_file(state).read_text())
     text["chosen"].update(variant="onnx-static-int8", threads=1)
