@@ -42,7 +42,13 @@ _AFTER = """\
 printf 'LABEL=root / ext4 errors=remount-ro 0 1\\nLABEL=CIDATA /boot/firmware vfat nofail 0 2\\n' >"$1/etc/fstab"
 echo vivid >"$1/etc/modules-load.d/camera.conf"
 echo 'options vivid n_devs=1' >"$1/etc/modprobe.d/camera.conf"
-echo 'datasource_list: [NoCloud, None]' >"$1/etc/cloud/cloud.cfg.d/90_board.cfg"
+cat >"$1/etc/cloud/cloud.cfg.d/90_board.cfg" <<EOT
+# No clouds are looked for, and no module that takes minutes of an emulated processor.
+datasource_list: [NoCloud, None]
+locale: false
+cloud_config_modules: [set-passwords, runcmd]
+cloud_final_modules: [scripts-user, ssh-authkey-fingerprints, keys-to-console, final-message]
+EOT
 echo board >"$1/etc/hostname"
 mkdir -p "$1/boot/firmware" "$1/var/log/journal"
 rm -f "$1"/etc/ssh/ssh_host_* "$1"/etc/apt/apt.conf.d/99mmdebstrap

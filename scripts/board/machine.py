@@ -16,7 +16,9 @@ from board.image import boot_files
 
 MEMORY_MB = 1536
 # A log of everything on the console: before there is a network nothing else tells what goes on.
-_KERNEL_WORDS = "root=LABEL=root console=ttyAMA0 net.ifnames=0 systemd.journald.forward_to_console=1"
+_KERNEL_WORDS = (
+    "root=LABEL=root console=ttyAMA0 net.ifnames=0 systemd.show_status=no systemd.journald.forward_to_console=1"
+)
 _READ_ONLY = "ro systemd.mask=systemd-remount-fs.service"
 _LOOK_EVERY_S = 0.5
 _OFF_LIMIT_S = 240.0

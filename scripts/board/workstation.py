@@ -107,7 +107,9 @@ class Workstation:
         """Photos to a signed first and second version."""
         draw_dataset(self.folder / "photos", 24, seed=5)
         self.must("train", "photos", "--out", "run", "--budget", "fast", "--no-flip", "--size", str(size))
-        self.must("export", "run", "--out", "signs.egb", "--target", "pi4", "--max-drop", "15", "--max-class-drop", "60")
+        self.must(
+            "export", "run", "--out", "signs.egb", "--target", "pi4", "--max-drop", "15", "--max-class-drop", "60"
+        )
         self.must("keys", "sign", "signs.egb", "--keys", "keys")
 
     def bundle(self, version: str) -> Path:

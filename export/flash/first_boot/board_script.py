@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-# Not after cloud-init's own units: without a network those wait two minutes for one.
+# Not after cloud-init's own units: without a network those wait two minutes for one. "exec": the boot goes on
+# meanwhile, and with it whatever lets a person log in.
 _UNIT = """\
 [Unit]
 Description=edgegraft first boot
@@ -26,9 +27,8 @@ StartLimitIntervalSec=3600
 StartLimitBurst=4
 
 [Service]
-Type=oneshot
+Type=exec
 ExecStart=/usr/bin/env python3 {home}/first_boot.py work
-TimeoutStartSec=infinity
 Restart=on-failure
 RestartSec=30
 

@@ -104,7 +104,7 @@ def prepare_card(config: CardConfig, say: Callable[[str], None] = lambda line: N
     card: Card = MountedCard(config.boot) if config.boot is not None else ImageCard(config.image or Path())
     system = recognise(card, config.python)
     instance = f"edgegraft-{uuid.uuid4()}"
-    seeds = _seeds(card, config, instance)
+    seeds = _seeds(card, config, instance, system)
     with tempfile.TemporaryDirectory() as scratch:
         wheels = _wheels(config, system, Path(scratch), say)
         small["options.json"] = _options(config, system, wheels)
@@ -181,13 +181,13 @@ def _wheels(config: CardConfig, system: System, scratch: Path, say: Callable[[st
     return wheels
 
 
-def _seeds(card: Card, config: CardConfig, instance: str) -> dict[str, bytes]:
+def _seeds(card: Card, config: CardConfig, instance: str, system: System) -> dict[str, bytes]:
     """What the seed's files will hold; those that stay as they are, are left out."""
     before = {name: _original(card, name) for name in _SEEDS}
     where = card.where
     user = seed.user_data(before["user-data"] or b"", config.person, config.wifi is not None, where, config.replace)
     after = {
-        "network-config": seed.network_config(before["network-config"], config.wifi, where),
+        "network-config": seed.network_config(before["network-config"], config.wifi, where, system.optional_links),
         "meta-data": seed.meta_data(before["meta-data"] or b"", instance, where),
         "cmdline.txt": seed.command_line(before["cmdline.txt"] or b"", instance, config.wifi, where),
         "user-data": user,

@@ -142,8 +142,14 @@ def meta_data(before: bytes, instance: str, where: str) -> bytes:
     return _dump({**config, "instance-id": instance, "dsmode": "local"})
 
 
-def network_config(before: bytes | None, network: Wifi | None, where: str) -> bytes | None:
+def network_config(before: bytes | None, network: Wifi | None, where: str, optional: bool = True) -> bytes | None:
     """The network: what is there stays; else a cable, if there is one, is used, and no boot waits for it.
+
+    Args:
+        before: the card's own.
+        network: to join, or None.
+        where: for messages.
+        optional: no link is waited for; see ``System``.
 
     Raises:
         UnsuitableCard: what is there cannot be added to.
@@ -159,9 +165,10 @@ def network_config(before: bytes | None, network: Wifi | None, where: str) -> by
     if network is None and inner.keys() - {"version", "renderer"}:
         return None
     fresh: dict[str, Any] = {**inner, "version": 2}
-    fresh.setdefault("ethernets", {"eth0": {"dhcp4": True, "optional": True}})
+    waits = {"optional": True} if optional else {}
+    fresh.setdefault("ethernets", {"eth0": {"dhcp4": True, **waits}})
     if network is not None:
-        place = {"dhcp4": True, "optional": True, "regulatory-domain": network.country}
+        place = {"dhcp4": True, **waits, "regulatory-domain": network.country}
         place["access-points"] = {network.ssid: {"password": network.psk}}
         fresh["wifis"] = {**(fresh.get("wifis") or {}), "wlan0": place}
     return _dump({"network": fresh} if "network" in config or not config else fresh)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from device.releases.refusals import UnsuitableCard
 from export.flash.first_boot.card import FOLDER, Card
@@ -30,11 +30,14 @@ class System:
         name: for people.
         python: major and minor version of its ``python3``.
         glibc: of its C library.
+        optional_links: links that need not come up are told so. Debian's systemd-networkd waits two minutes at every
+            boot, the SSH server with it, when there is no other.
     """
 
     name: str
     python: str
     glibc: tuple[int, int]
+    optional_links: bool = True
 
 
 _GLIBC = {"3.10": (2, 35), "3.11": (2, 36), "3.12": (2, 39), "3.13": (2, 41)}
@@ -75,7 +78,7 @@ def recognise(card: Card, python: str = "") -> System:
         raise UnsuitableCard(
             f"{card.where}: {found.name} with Python {version}; edgegraft runs on {', '.join(_PYTHONS)}"
         )
-    return System(found.name, version, _GLIBC[version])
+    return replace(found, python=version, glibc=_GLIBC[version])
 
 
 def _raspberry_pi_os(card: Card, names: set[str]) -> System:
@@ -119,7 +122,9 @@ def _debian(card: Card, names: set[str], python: str) -> System:
             f"{card.where}: a card with a cloud-init seed, but no vmlinuz-6.1.*-arm64 (Debian 12) or "
             "vmlinuz-6.12.*-arm64 (13) on it; say its Python with --python 3.11"
         )
-    return System(f"Debian {release} with cloud-init" if release else "a system with cloud-init", version, (2, 36))
+    return System(
+        f"Debian {release} with cloud-init" if release else "a system with cloud-init", version, (2, 36), False
+    )
 
 
 def _linux_version(kernel: bytes) -> str:
