@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,13 +39,28 @@ class FaultBoard:
         self, bundle: Path, trial: Trial = golden_trial, verifier: Verifier | None = None, again: bool = False
     ) -> Installed:
         """As ``edgegraft install`` does, the models tried for real."""
-        at_work = Installer(self.store, self.service, verifier or AllowUnsigned(), trial)
-        return at_work.install(Asked(bundle, again=again, window=WINDOW))
+        return self.installer(trial, verifier).install(Asked(bundle, again=again, window=WINDOW))
+
+    def installer(
+        self, trial: Trial, verifier: Verifier | None = None, tell: Callable[[str], None] = lambda line: None
+    ) -> Installer:
+        """This board's own."""
+        return Installer(self.store, self.service, verifier or AllowUnsigned(), trial, tell)
 
     def refused(
-        self, bundle: Path, exit_code: int, trial: Trial = golden_trial, verifier: Verifier | None = None
+        self,
+        bundle: Path,
+        exit_code: int,
+        trial: Trial = golden_trial,
+        verifier: Verifier | None = None,
+        mend: Callable[[], object] = lambda: None,
     ) -> str:
         """Install what must not be taken. Nothing is touched, and the good one is taken afterwards.
+
+        Args:
+            bundle, trial, verifier: see ``install``.
+            exit_code: that it ends with.
+            mend: what ailed the board, before the good one.
 
         Returns:
             The one line that is said.
@@ -56,7 +74,9 @@ class FaultBoard:
         require_good(self.store, "1.0.0")
         message = str(caught.value)
         assert "\n" not in message
-        assert str(self.store.staging) not in message  # of no use to whoever reads it: it is gone
+        if exit_code not in (17, 18):  # of those, the disk's, it is the very place
+            assert str(self.store.staging) not in message, "that copy is gone when this is read"
+        mend()
         self.take_good()
         return message
 
@@ -73,6 +93,13 @@ def make_board(models: dict[str, bytes], folder: Path) -> FaultBoard:
     store = Store(folder / "store")
     installer(store.root).install(Asked(old, window=WINDOW))
     return FaultBoard(store, FakeService(), good)
+
+
+def moved(board: FaultBoard, place: Path, service: FakeService | None = None) -> FaultBoard:
+    """The same board with its releases on another file system."""
+    shutil.copytree(board.store.root, place / "store", symlinks=True)
+    os.sync()
+    return FaultBoard(Store(place / "store"), service or board.service, board.good)
 
 
 def snapshot(root: Path) -> dict[str, str]:

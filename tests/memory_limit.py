@@ -18,7 +18,7 @@ _PLACES = (
 
 @contextmanager
 def memory_limit(limit_bytes: int) -> Iterator[Path]:
-    """Make one; a process joins by writing its id into ``cgroup.procs`` of the folder. Skips where that is not to be."""
+    """Make one; a process joins by writing its id into ``cgroup.procs`` of it. Skips where none can be made."""
     for parent, limit, swap in _PLACES:
         group = parent / f"edgegraft-test-{os.getpid()}"
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,14 +85,12 @@ class Installer:
         with self.store.locked(), durable.refusing(str(self.store.root)):
             recover(self.store)
             self._require_space(asked.bundle)
-            try:
+            with _cleared(self.store.staging):
                 record = self._prepare(asked)
                 current = self.store.current()
                 if current is not None and current.record.sha256 == record.sha256:
                     return _installed(current, changed=False)
                 release = self._place(record)
-            finally:
-                durable.remove(self.store.staging)
             journal = Journal(
                 step=Step.SWITCHING, to=release.folder.name, back=current.folder.name if current else None
             )
@@ -208,6 +206,18 @@ def _require_file(bundle: Path) -> None:
     size = bundle.stat().st_size
     if size > BUNDLE_LIMIT_BYTES:
         raise Damaged(f"{bundle}: {size} bytes; a bundle has at most {BUNDLE_LIMIT_BYTES}; copy it again")
+
+
+@contextmanager
+def _cleared(staging: Path) -> Iterator[None]:
+    """Removed at the end. Where that fails after a failure, that one is told; the next start removes it."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            durable.remove(staging)
+        raise
+    durable.remove(staging)
 
 
 @contextmanager

@@ -25,9 +25,7 @@ class Trial(Protocol):
         """
 
 
-def golden_trial(
-    bundle: Bundle, folder: Path, tell: Callable[[str], None], time_limit_s: float = TIME_LIMIT_S
-) -> None:
+def golden_trial(bundle: Bundle, folder: Path, tell: Callable[[str], None], time_limit_s: float = TIME_LIMIT_S) -> None:
     """Every variant in a child process with limits of memory and time; the choice is kept in the folder."""
     engines = {variant.engine for variant in bundle.manifest.variants}
     if not any(available(engine) for engine in engines):

@@ -157,9 +157,7 @@ def test_the_command_says_so_in_one_line(colour_bundle: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
-def test_an_installer_refuses_it(
-    fault_board: FaultBoard, colour_bundle: Path, tmp_path: Path, method: int
-) -> None:
+def test_an_installer_refuses_it(fault_board: FaultBoard, colour_bundle: Path, tmp_path: Path, method: int) -> None:
     path = tmp_path / "bomb.egb"
     path.write_bytes(sealed_zip([*entries_of(colour_bundle), ("zeros.bin", bytes(50 * MEGABYTE))], method))
     assert "'manifest.json' is not a plain stored file" in fault_board.refused(path, 10)

@@ -118,7 +118,9 @@ def test_the_command_classifies_with_another_one(
     assert f'"variant":"{FIRST}"' not in result.stdout.replace(" ", "")
 
 
-@pytest.mark.parametrize(("model", "words"), [("crashing", "crashed on the model"), ("looping", "gave no answer within")])
+@pytest.mark.parametrize(
+    ("model", "words"), [("crashing", "crashed on the model"), ("looping", "gave no answer within")]
+)
 def test_an_installer_survives_it_and_refuses(
     fault_board: FaultBoard, colour_models: dict[str, bytes], tmp_path: Path, model: str, words: str
 ) -> None:
