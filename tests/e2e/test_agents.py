@@ -21,6 +21,7 @@ from tests.system_manager import SystemManager, start_system_manager
 PROGRAM = Path(sys.executable).with_name("edgegraft")
 MODULES = Path("/usr/share/mender/modules/v3")
 DEVICE_TYPE = "raspberrypi5"
+RAUC_LOG = Path("/run/rauc.log")
 
 pytestmark = pytest.mark.long
 
@@ -35,7 +36,10 @@ def bundles(colour_models: dict[str, bytes], folder: Path) -> dict[str, Path]:
     """Signed ones: versions 1 to 4, and 9.0.0, which answers wrongly."""
     keys = make_keys(folder / "keys")
     small = write_colour_bundle(folder / "small.egb", {"onnx-float32": colour_models["onnx-float32"]})
-    made = {version: version_of(small, version, folder / f"{version}.egb") for version in ("1.0.0", "2.0.0", "3.0.0")}
+    made = {
+        version: version_of(small, version, folder / f"{version}.egb")
+        for version in ("1.0.0", "2.0.0", "3.0.0", "4.0.0")
+    }
     wrong = folder / "wrong.egb"
     wrong.write_bytes(replaced(small, "onnx-float32.onnx", onnx_model(scale=-8.0)))
     made["9.0.0"] = version_of(wrong, "9.0.0", folder / "9.0.0.egb")
@@ -102,6 +106,74 @@ def test_mender_installs_commits_and_rolls_back(board: SystemManager, folder: Pa
     write_mender(bundles["3.0.0"], foreign, ["beaglebone"])
     assert mender("install", foreign).returncode != 0
     assert status(board)["current"]["version"] == "2.0.0"
+
+
+@pytest.fixture
+def rauc(board: SystemManager, folder: Path) -> Iterator[RaucConfig]:
+    """RAUC's service on a D-Bus of the board's own; the board trusts this certificate."""
+    packages = {"rauc": "rauc-service", "dbus-daemon": "dbus", "openssl": "openssl", "unsquashfs": "squashfs-tools"}
+    for program, package in packages.items():
+        if shutil.which(program) is None:
+            pytest.skip(f"needs {program} (Debian package {package})")
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=rauc", "-days", "2"]
+    subprocess.run([*make, "-keyout", folder / "k", "-out", folder / "c"], check=True, capture_output=True)
+    conf = folder / "system.conf"
+    conf.write_text(
+        "[system]\ncompatible=gateway\nbootloader=noop\nmountprefix=/run/rauc\nbundle-formats=plain verity\n"
+        f"[keyring]\npath={folder}/c\n[slot.rootfs.0]\ndevice=/dev/null\ntype=raw\nbootname=system0\n"
+    )
+    service = f"rauc --conf={conf} --override-boot-slot=system0 service"
+    begin = (
+        "mkdir -p /run/dbus /run/rauc && dbus-daemon --system --fork && systemd-run --unit rauc-test "
+        f"--property=StandardOutput=file:{RAUC_LOG} --property=StandardError=file:{RAUC_LOG} {service}"
+    )
+    done = board.run(["sh", "-c", begin])
+    assert done.returncode == 0, done.stderr
+    yield RaucConfig(str(folder / "c"), str(folder / "k"), "gateway")
+    board.run(["systemctl", "stop", "rauc-test"])
+
+
+def test_rauc_installs_by_its_handler(
+    board: SystemManager, rauc: RaucConfig, folder: Path, bundles: dict[str, Path]
+) -> None:
+    def install(version: str, config: RaucConfig = rauc) -> subprocess.CompletedProcess[str]:
+        out = folder / f"{version}.raucb"
+        write_rauc(bundles[version], out, config)
+        return board.run(["rauc", "install", mountable(out, config)])
+
+    before = status(board)["current"]["version"]
+    foreign = install("4.0.0", RaucConfig(rauc.certificate, rauc.key, "another board"))
+    assert foreign.returncode != 0
+    assert "Compatible mismatch" in foreign.stdout
+    assert status(board)["current"]["version"] == before
+    done = install("4.0.0")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert status(board)["current"]["version"] == "4.0.0"
+    assert status(board)["current"]["signed"] is True
+    bad = install("9.0.0")
+    assert bad.returncode != 0
+    assert status(board)["current"]["version"] == "4.0.0"
+    assert "does not compute it rightly" in board.run(["cat", RAUC_LOG]).stdout
+
+
+def mountable(path: Path, config: RaucConfig) -> Path:
+    """The file itself; or, where the kernel has no device mapper and so no dm-verity, one with the same content that
+    RAUC checks as a whole before it mounts it."""
+    if Path("/dev/mapper/control").exists():
+        return path
+    content, plain = path.with_suffix(".content"), path.with_suffix(".plain.raucb")
+    for old in (content, plain):
+        subprocess.run(["rm", "-rf", old], check=True)
+    subprocess.run(["unsquashfs", "-q", "-n", "-d", content, path], check=True, capture_output=True)
+    manifest = content / "manifest.raucm"
+    text = manifest.read_text()
+    assert "format=verity" in text
+    # What the verity format has added; the plain one's manifest is signed with everything else.
+    lines = [line for line in text.splitlines() if not line.startswith("verity-")]
+    manifest.write_text("\n".join(lines).replace("format=verity", "format=plain") + "\n")
+    command = ["rauc", "--cert", config.certificate, "--key", config.key, "bundle", content, plain]
+    subprocess.run(command, check=True, capture_output=True)
+    return plain
 
 
 def status(board: SystemManager) -> dict[str, Any]:
