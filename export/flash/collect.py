@@ -38,8 +38,9 @@ _REMOVE = """cd "$1" && base=$(pwd -P) && while IFS= read -r line; do
         cd -P "./$(dirname "$path")" 2>/dev/null || exit 0
         case $(pwd -P)/ in "$base"/*) ;; *) exit 0 ;; esac
         name=$(basename "$path")
+        [ -f "$name" ] || exit 0
         printf '%s  %s\\n' "${line%%  *}" "$name" | sha256sum --check --status 2>/dev/null || exit 0
-        rm -f -- "${name%.*}.json" "$name" && echo removed
+        rm -f -- "${name%.*}.json" "$name" && echo removed || exit 0
     )
 done"""
 
@@ -85,9 +86,9 @@ def collect(
         raise RemoteError(f"{destination}: no {place} there; is a service installed, with a sink snapshots:DIR?")
     folder = out / re.sub(r"[^A-Za-z0-9.-]+", "_", destination)
     photos, words, left_out = _sorted(listed)
-    there = [path for path in photos if (folder / path).is_file()]
+    there = {path for path in photos if (folder / path).is_file()}
     say(f"{destination}: {len(photos) - len(there)} new photos, {len(there)} are here")
-    removed = _remove(connection, place, folder, there) if remove else 0
+    removed = _remove(connection, place, folder, sorted(there)) if remove else 0
     fetched = 0
     for batch in _batches([(path, size) for path, size in photos.items() if path not in there]):
         with_words = {path: size for photo, size in batch for path, size in ((photo, size), *_beside(photo, words))}
