@@ -144,6 +144,7 @@ def test_photos_that_are_here_are_removed_there(board: Board, tmp_path: Path) ->
     (sources / "broken.jpg").write_bytes(b"no photo")
     (sources / "broken.json").write_text("{}")
     (sources / "settings.json").write_text("{}")  # nobody's photo
+    board.manager.run(["rm", "-rf", place.parent / "kept"])  # another test's
     board.manager.run(["mkdir", "-p", place.parent])
     assert board.manager.run(["cp", "-r", sources, place]).returncode == 0
     # Somebody has made another photo of this one here: it is no copy of what lies there.
