@@ -67,5 +67,14 @@ def run_killed(module: str, arguments: Sequence[str | Path], point: KillPoint) -
     assert done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL), f"{point}: it lived on, {done.returncode}"
 
 
+def run_failing(module: str, arguments: Sequence[str | Path], point: KillPoint, error: str) -> int:
+    """Run it to its end; this call and every further one of its name fails. Its exit code."""
+    inject = f"inject={point.call}:error={error}:when={point.turn}+"
+    command = ["strace", "-f", "-qq", "-o", os.devnull, "-e", f"trace={point.call}", "-e", inject]
+    return subprocess.run(
+        [*command, *_program(module, arguments)], env=_ENVIRONMENT, capture_output=True, check=False, timeout=120
+    ).returncode
+
+
 def _program(module: str, arguments: Sequence[str | Path]) -> list[str]:
     return [sys.executable, "-m", module, *map(str, arguments)]

@@ -10,15 +10,13 @@ import resource
 import shutil
 import socket
 import subprocess
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
+from tests.debian_packages import unpacked
 
 _PACKAGES = ("openssh-server", "openssh-client", "libwrap0")
-_CACHE = Path.home() / ".cache" / "edgegraft-tests" / "openssh"
 _START_LIMIT_S = 10.0
 
 
@@ -103,23 +101,9 @@ def _program(root: Path, name: str) -> str:
 def _unpacked() -> Path:
     """The folder of the unpacked packages; made where programs are missing and it does not exist."""
     path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"
-    if all(shutil.which(name, path=path) for name in ("sshd", "ssh", "ssh-keygen")) or _CACHE.is_dir():
-        return _CACHE
-    if shutil.which("apt-get") is None:
-        pytest.skip("needs sshd and ssh, and there is no apt-get to fetch them with")
-    _CACHE.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=_CACHE.parent) as scratch:
-        fetch = ["apt-get", "download", *_PACKAGES]
-        if subprocess.run(fetch, cwd=scratch, capture_output=True, check=False).returncode:
-            update = ["apt-get", "update"] if os.geteuid() == 0 else ["sudo", "-n", "apt-get", "update"]
-            subprocess.run(update, capture_output=True, check=False)
-            subprocess.run(fetch, cwd=scratch, capture_output=True, check=True)
-        unpacked = Path(scratch) / "unpacked"
-        for package in Path(scratch).glob("*.deb"):
-            subprocess.run(["dpkg", "-x", package, unpacked], check=True)
-        # Whole or not at all: an interrupted run leaves none.
-        unpacked.rename(_CACHE)
-    return _CACHE
+    if all(shutil.which(name, path=path) for name in ("sshd", "ssh", "ssh-keygen")):
+        return Path("/")
+    return unpacked("openssh", *_PACKAGES)
 
 
 def _libraries(root: Path) -> str:

@@ -61,9 +61,15 @@ class SystemManager:
 
     def run(self, command: Sequence[str | Path], timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
         """Run a program beside it, as root."""
+        return subprocess.run(self._beside(command), capture_output=True, text=True, timeout=timeout_s, check=False)
+
+    def begin(self, command: Sequence[str | Path]) -> subprocess.Popen[str]:
+        """The same, not waited for; its input and output are pipes."""
+        return subprocess.Popen(self._beside(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def _beside(self, command: Sequence[str | Path]) -> list[str]:
         enter = ["nsenter", "--target", self._pid, "--mount", "--pid", "--ipc", "--uts"]
-        whole = [*enter, *map(str, command)]
-        return subprocess.run(whole, capture_output=True, text=True, timeout=timeout_s, check=False)
+        return [*enter, *map(str, command)]
 
     def show(self, unit: str) -> dict[str, str]:
         """What it says of a unit."""

@@ -281,7 +281,20 @@ def test_the_command_prints_json_and_takes_a_value_with_a_dash(edgegraft: Run, p
     assert found["preprocess"]["name"] == "-1..1"
     assert (found["accuracy"], found["n"], found["parity"]["agreement"]) == (1.0, 5 * PER_CLASS, 1.0)
     assert set(found) == {
-        *("bundle", "seconds", "model", "variant", "preprocess", "added", "parity", "accuracy", "low", "high", "n"),
+        *(
+            "bundle",
+            "signature",
+            "seconds",
+            "model",
+            "variant",
+            "preprocess",
+            "added",
+            "parity",
+            "accuracy",
+            "low",
+            "high",
+            "n",
+        ),
         *("classes", "classes_with_photos", "expected_calibration_error", "decision", "tried", "notes", "left_out"),
         "warnings",
     }

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from device.contract import Variant
 from device.engines.base import Accelerator, Engine
-from device.engines.child import run_child
+from device.engines.child import be_the_first_to_go, run_child
 from device.engines.factory import open_engine, prove
 from device.errors import EdgegraftError, EngineError
 from device.tryout import MEMORY_LIMIT_BYTES
@@ -96,6 +96,7 @@ def time_variant(
 
 
 def _child(folder: Path) -> None:
+    be_the_first_to_go()
     task = msgspec.json.decode((folder / "task.json").read_bytes(), type=_Task)
     if task.accelerator in (Accelerator.CPU, Accelerator.EDGETPU):  # CUDA reserves far more than it uses
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT_BYTES, MEMORY_LIMIT_BYTES))

@@ -20,8 +20,12 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
-def refusing(what: str) -> Iterator[None]:
+def refusing(what: str, meanwhile: str = "what ran before goes on running") -> Iterator[None]:
     """Tell a full disk and a read-only one from other failures.
+
+    Args:
+        what: a file or folder, where the failure names none.
+        meanwhile: how the board is.
 
     Raises:
         NoSpace: there is no room.
@@ -32,11 +36,10 @@ def refusing(what: str) -> Iterator[None]:
     except OSError as err:
         where = err.filename or what
         if err.errno in _FULL:
-            raise NoSpace(f"{where}: {err.strerror}; free some space, what ran before goes on running") from err
+            raise NoSpace(f"{where}: {err.strerror}; free some space; {meanwhile}") from err
         if err.errno == errno.EROFS:
             raise ReadOnly(
-                f"{where}: the file system is read-only; remount it writable (mount -o remount,rw), what ran before "
-                "goes on running"
+                f"{where}: the file system is read-only; remount it writable (mount -o remount,rw); {meanwhile}"
             ) from err
         raise
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from device.releases import durable
 from device.releases.base import HealthWindow, Service
 from device.releases.records import Journal, ReleaseRecord, Step, ordered, save
 from device.releases.recover import recover
-from device.releases.refusals import Damaged, KnownBad, NoSpace, NoWayBack, Older, Untrusted
+from device.releases.refusals import Damaged, KnownBad, NoSpace, NoWayBack, Older, Refusal, Untrusted
 from device.releases.store import BUNDLE, RECORD, SIGNATURE, Release, Store
 from device.releases.transaction import forget_bad, switch
 from device.releases.trial import Trial, golden_trial
@@ -80,19 +81,16 @@ class Installer:
         Raises:
             Refusal: why not, see ``device.releases.refusals``; what ran before runs on or again.
         """
-        if not asked.bundle.is_file():
-            raise BundleError(f"{asked.bundle}: no such file; 'edgegraft export RUN --out {asked.bundle}' makes one")
+        _require_file(asked.bundle)
         with self.store.locked(), durable.refusing(str(self.store.root)):
             recover(self.store)
             self._require_space(asked.bundle)
-            try:
+            with _cleared(self.store.staging):
                 record = self._prepare(asked)
                 current = self.store.current()
                 if current is not None and current.record.sha256 == record.sha256:
                     return _installed(current, changed=False)
                 release = self._place(record)
-            finally:
-                durable.remove(self.store.staging)
             journal = Journal(
                 step=Step.SWITCHING, to=release.folder.name, back=current.folder.name if current else None
             )
@@ -137,9 +135,9 @@ class Installer:
         signature = asked.bundle.with_name(asked.bundle.name + ".sig")
         if signature.is_file():
             durable.copy_file(signature, staging / SIGNATURE, _SIGNATURE_LIMIT_BYTES)
-        verified = self.verifier.verify(staged, sha256, size)
-        self._require_not_bad(asked, sha256)
-        try:
+        with _telling_of(asked.bundle, staged):
+            verified = self.verifier.verify(staged, sha256, size)
+            self._require_not_bad(asked, sha256)
             with open_bundle(staged) as bundle:
                 manifest = bundle.manifest
                 _require_same(asked.bundle, manifest, verified)
@@ -148,8 +146,6 @@ class Installer:
                 if current is None or current.record.sha256 != sha256:
                     self.tell(f"trying {manifest.name} {manifest.version} on this board")
                     self.trial(bundle, staging, self.tell)
-        except (BundleError, ContractError) as err:
-            raise Damaged(str(err).replace(str(staged), str(asked.bundle))) from err
         return ReleaseRecord(
             name=manifest.name,
             version=manifest.version,
@@ -200,6 +196,43 @@ class Installer:
                 f"{asked.bundle}: {manifest.name} {manifest.version} is here already with other content; "
                 "publish it under a higher version"
             )
+
+
+def _require_file(bundle: Path) -> None:
+    if not bundle.exists():
+        raise BundleError(f"{bundle}: no such file; 'edgegraft export RUN --out {bundle}' makes one")
+    if not bundle.is_file():  # a pipe would be waited for, a device read without end
+        raise BundleError(f"{bundle}: this is no plain file; copy the bundle here and name the copy")
+    size = bundle.stat().st_size
+    if size > BUNDLE_LIMIT_BYTES:
+        raise Damaged(f"{bundle}: {size} bytes; a bundle has at most {BUNDLE_LIMIT_BYTES}; copy it again")
+
+
+@contextmanager
+def _cleared(staging: Path) -> Iterator[None]:
+    """Removed at the end. Where that fails after a failure, that one is told; the next start removes it."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            durable.remove(staging)
+        raise
+    durable.remove(staging)
+
+
+@contextmanager
+def _telling_of(bundle: Path, staged: Path) -> Iterator[None]:
+    """What is said of the staged copy is said of the bundle that was named: the copy is gone when it is read.
+
+    Raises:
+        Refusal: the same; Damaged where the bundle is not well formed.
+    """
+    try:
+        yield
+    except (BundleError, ContractError, Refusal) as err:
+        kind = type(err) if isinstance(err, Refusal) else Damaged
+        parts = str(err).split(str(staged))
+        raise kind(str(bundle).join(part.replace(staged.name, bundle.name) for part in parts)) from err
 
 
 def _require_same(bundle: Path, manifest: Manifest, verified: Verified) -> None:

@@ -61,7 +61,8 @@ class SystemdService:
 def _trouble(status: ServiceStatus, first: ServiceStatus) -> str:
     if status.restarts > first.restarts:
         return f"it ended and was started again ({status.result or 'no reason given'})"
-    if status.active in ("failed", "inactive"):
+    # Between the old one's end and the new one's start of a restart it is inactive, too.
+    if status.active in ("failed", "inactive") and not status.pending:
         return f"it ended ({status.result or status.detail})"
     return ""
 

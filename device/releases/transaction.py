@@ -36,19 +36,21 @@ def switch(
         Unhealthy: it did not get healthy, and ``journal.back`` is at work again.
         NoWayBack: neither is healthy, or there is none to go back to; the service is stopped.
     """
-    save(store.journal_file, journal)
-    durable.point(store.current_link, Path("releases", journal.to))
-    tell(f"switched to {journal.to}; watching it")
-    verdict = _started(service, journal.to, window)
-    if verdict.healthy:
-        save(store.journal_file, replace_step(journal, Step.CONFIRMED, journal.reason))
+    try:
+        verdict = _try_it(store, journal, service, window, tell)
+    except OSError as err:
+        if not _decided(store):
+            _retreat(store, journal, service, err)
+            raise
+        verdict = Verdict(healthy=True)
+    if not verdict.healthy:
+        _return(store, journal, service, window, verdict)
+    tell(f"{journal.to} is confirmed")
+    try:
         finish(store)
-        tell(f"{journal.to} is confirmed")
-        return
-    tell(f"{journal.to} is not healthy: {verdict.reason}; rolling back")
-    save(store.journal_file, replace_step(journal, Step.ROLLING_BACK, verdict.reason))
-    undo(store)
-    _return(store, journal, service, window, verdict)
+    except OSError as err:
+        # The journal says that it is at work for good; whatever is left to be done, the next start does.
+        tell(f"{err.filename or store.root}: {err.strerror}; older releases are tidied up at the next start")
 
 
 def finish(store: Store) -> None:
@@ -69,22 +71,25 @@ def finish(store: Store) -> None:
     sweep(store)
 
 
-def undo(store: Store) -> None:
+def undo(store: Store, interrupted: bool = True) -> None:
     """Complete a roll-back: what was switched to is bad, the release before is current. Run again it changes nothing.
 
-    A switch that was merely cut short is undone as well, but what it led to counts as bad only after several times.
+    Args:
+        store: with a journal.
+        interrupted: a switch that was merely cut short counts, and what it led to is bad after several times.
     """
     journal = store.journal()
     assert journal is not None
     failed = store.release(journal.to)
-    if failed is not None and journal.step is Step.ROLLING_BACK:
-        mark_bad(store, failed, journal.reason)
-    elif failed is not None:
-        _count_interruption(store, failed)
+    # First of all, for it takes the least room: on a full disk what follows may have to wait for the next start.
     if journal.back is None:
         durable.remove(store.current_link)
     else:
         durable.point(store.current_link, Path("releases", journal.back))
+    if failed is not None and journal.step is Step.ROLLING_BACK:
+        mark_bad(store, failed, journal.reason)
+    elif failed is not None and interrupted:
+        _count_interruption(store, failed)
     if journal.by_hand:
         durable.remove(store.previous_link)  # it led to the one that failed
     durable.remove(store.journal_file)
@@ -116,6 +121,51 @@ def forget_bad(store: Store, sha256: str) -> None:
 def replace_step(journal: Journal, step: Step, reason: str = "") -> Journal:
     """The same switch, further on."""
     return msgspec.structs.replace(journal, step=step, reason=reason)
+
+
+def _try_it(
+    store: Store, journal: Journal, service: Service, window: HealthWindow, tell: Callable[[str], None]
+) -> Verdict:
+    """Switch and watch; the journal then says what is to be completed."""
+    save(store.journal_file, journal)
+    durable.point(store.current_link, Path("releases", journal.to))
+    tell(f"switched to {journal.to}; watching it")
+    verdict = _started(service, journal.to, window)
+    if verdict.healthy:
+        save(store.journal_file, replace_step(journal, Step.CONFIRMED, journal.reason))
+        return verdict
+    tell(f"{journal.to} is not healthy: {verdict.reason}; rolling back")
+    save(store.journal_file, replace_step(journal, Step.ROLLING_BACK, verdict.reason))
+    undo(store)
+    return verdict
+
+
+def _decided(store: Store) -> bool:
+    journal = store.journal()
+    return journal is not None and journal.step is Step.CONFIRMED
+
+
+def _retreat(store: Store, journal: Journal, service: Service, err: OSError) -> None:
+    """The disk takes no more writes: go back as far as that can be done without any.
+
+    Raises:
+        NoSpace, ReadOnly: it cannot; the next start does it.
+    """
+    if store.journal() is None:  # not even begun
+        return
+    with suppress(OSError):
+        undo(store, interrupted=False)
+    current = store.current()
+    if current is not None and current.folder.name == journal.to:
+        with durable.refusing(
+            str(store.root), f"{journal.to} is at work unconfirmed; the next start goes back to {journal.back}"
+        ):
+            raise err
+    with suppress(DeviceError):
+        if current is None:
+            service.stop()
+        else:
+            service.restart()
 
 
 def _return(store: Store, journal: Journal, service: Service, window: HealthWindow, verdict: Verdict) -> None:

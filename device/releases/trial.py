@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Protocol
 
 from device.bundle import Bundle
-from device.choosing import choose_here
-from device.engines import available
+from device.choosing import TIME_LIMIT_S, choose_here
+from device.engines import available, not_installed
 from device.errors import EngineError
 from device.releases.refusals import TrialFailed, Unsuitable
 
@@ -25,15 +25,15 @@ class Trial(Protocol):
         """
 
 
-def golden_trial(bundle: Bundle, folder: Path, tell: Callable[[str], None]) -> None:
+def golden_trial(bundle: Bundle, folder: Path, tell: Callable[[str], None], time_limit_s: float = TIME_LIMIT_S) -> None:
     """Every variant in a child process with limits of memory and time; the choice is kept in the folder."""
     engines = {variant.engine for variant in bundle.manifest.variants}
     if not any(available(engine) for engine in engines):
-        wanted = ", ".join(sorted(engine.value for engine in engines))
-        raise Unsuitable(f"{bundle.path}: its variants need {wanted}, and none of that is installed on this board")
+        missing = "; ".join(sorted(map(not_installed, engines)))
+        raise Unsuitable(f"{bundle.path}: no variant can run, {missing}; what ran before goes on running")
     try:
         bundle.golden()
-        choose_here(bundle, folder, tell, again=True)
+        choose_here(bundle, folder, tell, again=True, time_limit_s=time_limit_s)
     except EngineError as err:
         raise TrialFailed(f"{err}; nothing was switched, what ran before goes on running") from err
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from device.contract import Fit
 from device.errors import UsageError
+from export.keys.option import add_sign_options, signer_for
 
 if TYPE_CHECKING:
     from export.adopt.config import Adopted
@@ -55,6 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--size", type=int, default=0, metavar="N", help="side of the input, if the model leaves it free"
     )
     parser.add_argument("--version", default="1.0.0", metavar="X.Y.Z", help="of the bundle (1.0.0)")
+    add_sign_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -75,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
         preprocess = parse_preprocess(args.preprocess) if args.preprocess else None
     except AdoptError as err:
         raise UsageError(str(err)) from err
+    sign = signer_for(args)
     adopted = adopt_model(
         AdoptConfig(
             model=args.model,
@@ -88,19 +91,21 @@ def run(args: argparse.Namespace) -> int:
         ),
         Terminal(),
     )
+    signature = sign(adopted.bundle)
     if args.json:
-        emit_json(result_json(adopted))
+        emit_json(result_json(adopted, signature))
     else:
-        print(result_text(adopted))
+        print(result_text(adopted, signature))
     return 0
 
 
-def result_json(adopted: Adopted) -> dict[str, Any]:
+def result_json(adopted: Adopted, signature: Path | None = None) -> dict[str, Any]:
     """The command's JSON object; accuracies as fractions."""
     source, taken, given = adopted.source, adopted.interface.input, adopted.interface.output
     measured, scores, decision = adopted.measured, adopted.scores, adopted.decision
     return {
         "bundle": str(adopted.bundle),
+        "signature": str(signature) if signature else None,
         "seconds": adopted.seconds,
         "model": {
             "file": source.name,
@@ -146,7 +151,7 @@ def result_json(adopted: Adopted) -> dict[str, Any]:
     }
 
 
-def result_text(adopted: Adopted) -> str:
+def result_text(adopted: Adopted, signature: Path | None = None) -> str:
     """The result for a terminal."""
     from device.console import table
 
@@ -174,7 +179,13 @@ def result_text(adopted: Adopted) -> str:
     if adopted.left_out:
         path, reason = next(iter(adopted.left_out.items()))
         lines.append(f"{len(adopted.left_out)} file(s) left out, such as {path}: {reason}")
-    lines += ["", f"bundle: {adopted.bundle}", "", f"next:   edgegraft run {adopted.bundle} --camera 0"]
+    lines += [
+        "",
+        f"bundle: {adopted.bundle}",
+        *([f"signed: {signature}"] if signature else []),
+        "",
+        f"next:   edgegraft run {adopted.bundle} --camera 0",
+    ]
     lines.append(f"        edgegraft bench {adopted.bundle}")
     return "\n".join(lines)
 

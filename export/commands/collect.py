@@ -14,6 +14,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DATA/_inbox", help="a folder per board is made in it"
     )
+    parser.add_argument("--remove", action="store_true", help="on the board, what has arrived here safely")
     parser.add_argument("--name", metavar="NAME", help="of the service, where a board has several")
 
 
@@ -27,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     done, failed = [], []
     for board in args.ssh:
         try:
-            done.append(collect(board, args.out, args.name, say))
+            done.append(collect(board, args.out, args.name, say, args.remove))
         except EdgegraftError as err:
             if len(args.ssh) == 1:
                 raise
@@ -38,7 +39,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         for one in done:
             left_out = f", {len(one.left_out)} left out" if one.left_out else ""
-            print(f"{one.board}: {one.fetched} new in {one.folder}, {one.there} were there{left_out}")
+            removed = f", {one.removed} removed on the board" if args.remove else ""
+            print(f"{one.board}: {one.fetched} new in {one.folder}, {one.there} were there{removed}{left_out}")
     if failed:
         raise BoardsFailed(f"{len(failed)} of {len(args.ssh)} boards failed: {', '.join(failed)}")
     return 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from device.errors import UsageError
 from export.budget import DEFAULT_MAX_CLASS_DROP_POINTS, DEFAULT_MAX_DROP_POINTS, Budget
+from export.keys.option import add_sign_options, signer_for
 
 if TYPE_CHECKING:
     from export.build import ExportResult
@@ -51,6 +52,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--data", type=Path, metavar="DATA", help="the photos, where they have moved and a recipe trains on them again"
     )
     parser.add_argument("--version", default="1.0.0", metavar="X.Y.Z", help="of the bundle (1.0.0)")
+    add_sign_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -70,18 +72,21 @@ def run(args: argparse.Namespace) -> int:
         selection = replace(selection, forms=parse_forms(args.recipes))
     budget = Budget(args.max_drop, args.max_class_drop)
     config = ExportConfig(args.run, args.out, selection, budget, _version(args.version), args.data)
+    sign = signer_for(args)
     result = export_run(config, Terminal())
+    signature = sign(result.bundle)
     if args.json:
-        emit_json(result_json(result))
+        emit_json(result_json(result, signature))
     else:
-        print(result_text(result))
+        print(result_text(result, signature))
     return 0
 
 
-def result_json(result: ExportResult) -> dict[str, Any]:
+def result_json(result: ExportResult, signature: Path | None = None) -> dict[str, Any]:
     """The command's JSON object."""
     return {
         "bundle": str(result.bundle),
+        "signature": str(signature) if signature else None,
         "report": str(result.report),
         "seconds": result.seconds,
         "float": {
@@ -94,7 +99,7 @@ def result_json(result: ExportResult) -> dict[str, Any]:
     }
 
 
-def result_text(result: ExportResult) -> str:
+def result_text(result: ExportResult, signature: Path | None = None) -> str:
     """The result for a terminal."""
     from device.console import table
 
@@ -110,7 +115,9 @@ def result_text(result: ExportResult) -> str:
     lines.append(table(header, rows))
     lines += [f"{outcome.target.name}: {outcome.reason}" for outcome in result.outcomes if outcome.reason]
     lines += [f"{outcome.target.name}: {warning}" for outcome in result.outcomes for warning in outcome.warnings]
-    lines += ["", f"bundle: {result.bundle}", f"report: {result.report}"]
+    lines += ["", f"bundle: {result.bundle}"]
+    lines += [f"signed: {signature}"] if signature else []
+    lines += [f"report: {result.report}"]
     lines += [
         "",
         f"next:   edgegraft run {result.bundle} --camera 0",

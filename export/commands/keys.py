@@ -30,6 +30,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action.add_argument("--root-passphrase-file", type=Path, metavar="FILE", help="else $EDGEGRAFT_ROOT_PASSPHRASE")
     for action in (create, rotate, sign):
         action.add_argument("--passphrase-file", type=Path, metavar="FILE", help="else $EDGEGRAFT_PASSPHRASE or asked")
+    create.add_argument("--root-keys", type=int, default=1, metavar="N", help="root keys, for as many places (1)")
+    create.add_argument(
+        "--threshold", type=int, default=1, metavar="M", help="of them must sign what names other keys (1)"
+    )
     create.add_argument("--no-passphrase", action="store_true", help="the online key is not encrypted, for a CI")
     for action in (create, rotate, show, sign):
         action.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
@@ -38,12 +42,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """See ``device.cli.Command``."""
     from device.console import emit_json, say
-    from export.keys.folder import KeyKind, KeyRole, create_keys, rotate_keys, show_keys
+    from export.keys.folder import KeyKind, KeyRole, RootKeys, create_keys, rotate_keys, show_keys
 
     if args.action == "sign":
         return _sign(args)
     if args.action == "create":
-        report = create_keys(args.keys, _both(args), KeyKind(args.type))
+        roots = RootKeys(args.root_keys, args.threshold)
+        report = create_keys(args.keys, _both(args), KeyKind(args.type), roots)
     elif args.action == "rotate":
         report = rotate_keys(args.keys, KeyRole(args.role), _both(args), KeyKind(args.type))
     else:
@@ -53,7 +58,9 @@ def run(args: argparse.Namespace) -> int:
     else:
         say(_sentence(report))
         if args.action == "create":
-            say(f"enrol boards with {args.keys}/{report.root_version}.root.json; take {args.keys}/root.pem offline")
+            names = " and ".join(f"{args.keys}/{name}" for name in roots.names)
+            apart = ", each to a place of its own" if len(roots.names) > 1 else ""
+            say(f"enrol boards with {args.keys}/{report.root_version}.root.json; take {names} offline{apart}")
     return 0
 
 
@@ -83,4 +90,5 @@ def _both(args: argparse.Namespace) -> Passphrases:
 
 def _sentence(report: KeysReport) -> str:
     keys = "; ".join(f"{role} {', '.join(keyid[:12] for keyid in ids)}" for role, ids in report.keys.items())
-    return f"{report.folder}: root version {report.root_version}, until {report.expires[:10]}; {keys}"
+    signing = f", {report.threshold} of {len(report.keys['root'])} sign" if len(report.keys["root"]) > 1 else ""
+    return f"{report.folder}: root version {report.root_version}, until {report.expires[:10]}{signing}; {keys}"

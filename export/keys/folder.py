@@ -1,6 +1,8 @@
 """A folder of keys: made, rotated, looked at.
 
-``root.pem`` names all other keys and is needed for nothing else: keep it on a stick in a drawer. ``online.pem`` signs
+``root.pem`` names all other keys and is needed for nothing else: keep it on a stick in a drawer. Several root keys are
+``root-1.pem``, ``root-2.pem`` and so on, each for a drawer of its own: so many of them as the threshold says must come
+together, so that one that is stolen does nothing and one that is lost stops nothing. ``online.pem`` signs
 bundles and channels. ``N.root.json`` is the chain of root metadata, of which a board is enrolled with any: it follows
 the chain to the newest. Private keys are PKCS#8, encrypted with a passphrase.
 """
@@ -8,6 +10,7 @@ the chain to the newest. Private keys are PKCS#8, encrypted with a passphrase.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from enum import Enum
@@ -25,11 +28,13 @@ from cryptography.hazmat.primitives.serialization import (
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, Root
 
+from device.errors import UsageError
 from export.errors import ExportError
 
 ONLINE_ROLES = ("timestamp", "snapshot", "targets")
 # A board stands for years, and a root that has expired can only be replaced there by hand.
 ROOT_DAYS = 3650
+_MOST_ROOT_KEYS = 9
 
 
 class KeysError(ExportError):
@@ -59,16 +64,47 @@ class Passphrases:
 
 
 @dataclass(frozen=True, slots=True)
+class RootKeys:
+    """How many root keys there are, and how many of them must sign.
+
+    Raises:
+        UsageError: more signatures than keys, or none.
+    """
+
+    keys: int = 1
+    threshold: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.threshold <= self.keys <= _MOST_ROOT_KEYS:
+            raise UsageError(
+                f"{self.threshold} of {self.keys} root keys must sign; expected 1 to {_MOST_ROOT_KEYS} keys and a "
+                "threshold of 1 to as many, e.g. --root-keys 3 --threshold 2"
+            )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of their files."""
+        return ("root.pem",) if self.keys == 1 else tuple(f"root-{one}.pem" for one in range(1, self.keys + 1))
+
+
+_ONE = RootKeys()
+
+
+@dataclass(frozen=True, slots=True)
 class KeysReport:
-    """What a folder holds: the newest root's version, its end (ISO 8601), and key ids by role."""
+    """What a folder holds: the newest root's version, its end (ISO 8601), how many root keys must sign, and key ids by
+    role."""
 
     folder: str
     root_version: int
     expires: str
+    threshold: int
     keys: dict[str, list[str]]
 
 
-def create_keys(folder: Path, passphrases: Passphrases, kind: KeyKind = KeyKind.ED25519) -> KeysReport:
+def create_keys(
+    folder: Path, passphrases: Passphrases, kind: KeyKind = KeyKind.ED25519, roots: RootKeys = _ONE
+) -> KeysReport:
     """Two new keys and the first root metadata.
 
     Raises:
@@ -77,45 +113,50 @@ def create_keys(folder: Path, passphrases: Passphrases, kind: KeyKind = KeyKind.
     if folder.exists() and any(folder.glob("*.root.json")):
         raise KeysError(f"{folder}: there are keys already; name another folder, or see 'edgegraft keys rotate'")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    root_signer, online = _new(kind), _new(kind)
+    signers, online = {name: _new(kind) for name in roots.names}, _new(kind)
     root = Root(expires=_expiry(), consistent_snapshot=True)
-    root.add_key(root_signer.public_key, "root")
+    for signer in signers.values():
+        root.add_key(signer.public_key, "root")
+    root.roles["root"].threshold = roots.threshold
     for role in ONLINE_ROLES:
         root.add_key(online.public_key, role)
-    _write_key(folder / "root.pem", root_signer, passphrases.root)
+    for name, signer in signers.items():
+        _write_key(folder / name, signer, passphrases.root)
     _write_key(folder / "online.pem", online, passphrases.online)
-    _publish(folder, root, [root_signer])
+    _publish(folder, root, list(signers.values()))
     return show_keys(folder)
 
 
 def rotate_keys(folder: Path, role: KeyRole, passphrases: Passphrases, kind: KeyKind = KeyKind.ED25519) -> KeysReport:
-    """A new key in place of an old one, which boards refuse as soon as they see the new root metadata.
+    """New keys in place of a role's old ones, which boards refuse as soon as they see the new root metadata.
 
-    The root's own key is needed. Its successor is signed by both, so that boards can follow.
+    As many root keys as must sign are needed. Their successors, as many as there were, sign as well, so that boards can
+    follow.
 
     Raises:
-        KeysError: the root key is not there, or its passphrase is wrong.
+        KeysError: too few root keys are here, or their passphrase is wrong.
     """
     root = _newest(folder)
-    before = _load(folder / "root.pem", passphrases.root)
-    if before.public_key.keyid not in root.roles["root"].keyids:
-        raise KeysError(f"{folder / 'root.pem'}: not the key that the newest root metadata names")
-    fresh, signers = _new(kind), [before]
-    for name in ("root",) if role is KeyRole.ROOT else ONLINE_ROLES:
-        for keyid in list(root.roles[name].keyids):
-            root.revoke_key(keyid, name)
-        root.add_key(fresh.public_key, name)
+    signers = _root_signers(folder, root, passphrases.root)
+    if role is KeyRole.ROOT:
+        about = RootKeys(len(root.roles["root"].keyids), root.roles["root"].threshold)
+        fresh = {name: _new(kind) for name in about.names}
+        _replace(root, "root", list(fresh.values()))
+        signers += fresh.values()
+        passphrase = passphrases.root
+    else:
+        fresh = {"online.pem": _new(kind)}
+        for name in ONLINE_ROLES:
+            _replace(root, name, list(fresh.values()))
+        passphrase = passphrases.online
     root.version += 1
     root.expires = _expiry()
-    path, passphrase = (
-        (folder / "root.pem", passphrases.root) if role is KeyRole.ROOT else (folder / "online.pem", passphrases.online)
-    )
-    if role is KeyRole.ROOT:
-        signers.append(fresh)
-    # The key first: cut short here, the old root metadata and the old key's file are still there.
-    _write_key(path.with_name(path.name + ".next"), fresh, passphrase)
+    # The keys first: cut short here, the old root metadata and the old keys' files are still there.
+    for name, signer in fresh.items():
+        _write_key(folder / f"{name}.next", signer, passphrase)
     _publish(folder, root, signers)
-    path.with_name(path.name + ".next").replace(path)
+    for name in fresh:
+        (folder / f"{name}.next").replace(folder / name)
     return show_keys(folder)
 
 
@@ -123,7 +164,7 @@ def show_keys(folder: Path) -> KeysReport:
     """What is there; no passphrase is needed."""
     root = _newest(folder)
     keys = {role: list(root.roles[role].keyids) for role in ("root", *ONLINE_ROLES)}
-    return KeysReport(str(folder), root.version, root.expires.isoformat(), keys)
+    return KeysReport(str(folder), root.version, root.expires.isoformat(), root.roles["root"].threshold, keys)
 
 
 def root_chain(folder: Path) -> list[bytes]:
@@ -142,6 +183,32 @@ def root_chain(folder: Path) -> list[bytes]:
 
 def _newest(folder: Path) -> Root:
     return Metadata[Root].from_bytes(root_chain(folder)[-1]).signed
+
+
+def _root_signers(folder: Path, root: Root, passphrase: str) -> list[CryptoSigner]:
+    """Those of the root's keys that are here."""
+    about = root.roles["root"]
+    names = RootKeys(len(about.keyids), about.threshold).names
+    # One key alone is asked for by its name, so that its absence is told.
+    here = [folder / name for name in names if len(names) == 1 or (folder / name).exists()]
+    signers = [
+        signer for signer in (_load(path, passphrase) for path in here) if signer.public_key.keyid in about.keyids
+    ]
+    if here and not signers:
+        raise KeysError(f"{here[0]}: not the key that the newest root metadata names")
+    if len(signers) < about.threshold:
+        raise KeysError(
+            f"{folder}: {len(signers)} of the root keys are here, {about.threshold} of {len(about.keyids)} must sign; "
+            f"bring more of {', '.join(names)} back for this"
+        )
+    return signers
+
+
+def _replace(root: Root, role: str, signers: Sequence[CryptoSigner]) -> None:
+    for keyid in list(root.roles[role].keyids):
+        root.revoke_key(keyid, role)
+    for signer in signers:
+        root.add_key(signer.public_key, role)
 
 
 def _new(kind: KeyKind) -> CryptoSigner:

@@ -15,6 +15,8 @@ from typing import Any
 import cv2
 import pytest
 
+from device.ssh import Connection
+from export.flash.collect import _remove
 from export.flash.over_ssh import _HOME
 from tests.bundles import plain_picture
 from tests.releases import version_of
@@ -129,6 +131,66 @@ def test_status_roll_back_and_photos_from_afar(board: Board, tmp_path: Path) -> 
     assert back.returncode == 0, back.stderr
     assert "colours 2.0.0 is at work again" in back.stderr
     assert board.type("rollback", "--ssh", "board").returncode == 22
+
+
+def test_photos_that_are_here_are_removed_there(board: Board, tmp_path: Path) -> None:
+    place = Path("/var/lib/edgegraft/edgegraft/kept 2")
+    inbox = tmp_path / "_inbox" / "board" / "kept 2"
+    sources = tmp_path / "sources"
+    sources.mkdir()
+    for name, colour in (("1 a.jpg", "red"), ("b.jpg", "green"), ("changed.jpg", "blue")):
+        cv2.imwrite(str(sources / name), plain_picture(colour))
+        (sources / name).with_suffix(".json").write_text(f'{{"said": "{colour}"}}')
+    (sources / "broken.jpg").write_bytes(b"no photo")
+    (sources / "broken.json").write_text("{}")
+    (sources / "settings.json").write_text("{}")  # nobody's photo
+    board.manager.run(["rm", "-rf", place.parent / "kept"])  # another test's
+    board.manager.run(["mkdir", "-p", place.parent])
+    assert board.manager.run(["cp", "-r", sources, place]).returncode == 0
+    # Somebody has made another photo of this one here: it is no copy of what lies there.
+    inbox.mkdir(parents=True)
+    cv2.imwrite(str(inbox / "changed.jpg"), plain_picture("grey"))
+    kept = {"broken.jpg", "broken.json", "changed.jpg", "changed.json", "settings.json"}
+
+    def collect(*more: str) -> dict[str, Any]:
+        done = board.type("collect", "--ssh", "board", "--out", tmp_path / "_inbox", "--json", *more)
+        assert done.returncode == 0, done.stderr
+        (one,) = json.loads(done.stdout)["boards"]
+        return dict(one)
+
+    def lie_there() -> set[str]:
+        return set(board.manager.run(["ls", place]).stdout.splitlines())
+
+    first = collect()
+    assert first["removed"] == 0
+    assert lie_there() == kept | {"1 a.jpg", "1 a.json", "b.jpg", "b.json"}
+    assert (inbox / "1 a.json").read_text() == '{"said": "red"}'
+    assert not (inbox / "settings.json").exists()
+    cv2.imwrite(str(sources / "new.jpg"), plain_picture("blue"))
+    board.manager.run(["cp", sources / "new.jpg", place])
+    second = collect("--remove")
+    assert second["removed"] == 3
+    assert second["fetched"] == 1
+    assert lie_there() == kept
+    for name in ("1 a.jpg", "b.jpg", "new.jpg"):
+        assert (inbox / name).read_bytes() == (sources / name).read_bytes()
+    assert collect("--remove")["removed"] == 0
+
+
+def test_a_folder_swapped_for_a_link_leads_nowhere(board: Board, tmp_path: Path) -> None:
+    """The service writes there and root removes: what it swaps under root's hands is not followed."""
+    base, elsewhere = Path("/var/lib/edgegraft/edgegraft"), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    cv2.imwrite(str(elsewhere / "a.jpg"), plain_picture("red"))
+    (elsewhere / "a.json").write_text("{}")
+    shutil.copytree(elsewhere, tmp_path / "_inbox" / "swapped")
+    board.manager.run(["mkdir", "-p", base])
+    assert board.manager.run(["ln", "-s", elsewhere, base / "swapped"]).returncode == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEGRAFT_SSH", board.server.command)
+        removed = _remove(Connection("board"), str(base), tmp_path / "_inbox", ["swapped/a.jpg"])
+    assert removed == 0
+    assert {path.name for path in elsewhere.iterdir()} == {"a.jpg", "a.json"}
 
 
 @pytest.mark.parametrize(("known", "said"), [("", "not known here"), ("changed", "has changed")])

@@ -11,6 +11,10 @@ import pytest
 from bundles import command_refusal, entries_of, refusal, reseal, sealed_zip
 
 from device.bundle import open_bundle
+from device.errors import BundleError
+from device.trust.choose import verifier_for
+from tests.fault_board import FaultBoard, snapshot
+from tests.releases import require_good
 
 KINDS = {
     "symbolic link": stat.S_IFLNK,
@@ -82,3 +86,53 @@ def test_a_pipe_or_device_in_the_place_of_the_bundle_is_refused_and_not_waited_f
 def test_the_command_says_so_in_one_line(colour_bundle: Path, tmp_path: Path) -> None:
     line = command_refusal(tmp_path / "bad.egb", bundle_with_mode(colour_bundle, "report.html", stat.S_IFLNK | 0o777))
     assert "'report.html' is not a plain stored file" in line
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_installer_refuses_it(fault_board: FaultBoard, colour_bundle: Path, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "odd.egb"
+    path.write_bytes(bundle_with_mode(colour_bundle, "tflite-float32.tflite", KINDS[kind] | 0o777))
+    message = fault_board.refused(path, 10)
+    assert message.startswith(f"{path}: 'tflite-float32.tflite' is not a plain stored file; copy it again")
+
+
+def test_an_installer_waits_for_no_pipe_and_fills_no_disk_from_a_device(
+    fault_board: FaultBoard, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe.egb")
+    os.symlink("/dev/zero", tmp_path / "zeros.egb")  # noqa: PTH211
+    for name in ("pipe.egb", "zeros.egb", "."):
+        before = snapshot(fault_board.store.root)
+        with pytest.raises(BundleError, match="this is no plain file; copy the bundle here and name the copy"):
+            fault_board.install(tmp_path / name)
+        assert snapshot(fault_board.store.root) == before
+    fault_board.take_good()
+
+
+def test_an_installer_copies_through_links_so_that_a_release_shares_nothing_with_its_source(
+    fault_board: FaultBoard, tmp_path: Path
+) -> None:
+    os.symlink(fault_board.good, tmp_path / "link.egb")  # noqa: PTH211
+    os.link(fault_board.good, tmp_path / "hard.egb")
+    assert fault_board.install(tmp_path / "link.egb").version == "3.0.0"
+    release = fault_board.store.current()
+    assert release is not None
+    with (tmp_path / "hard.egb").open("r+b") as stream:  # in place, behind every name that the file has
+        stream.write(b"x" * 100)
+    assert not release.bundle.is_symlink()
+    assert release.bundle.stat().st_nlink == 1
+    require_good(fault_board.store, "3.0.0")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link to a device", "folder"])
+def test_a_signature_that_is_no_plain_file_is_none(fault_board: FaultBoard, tmp_path: Path, kind: str) -> None:
+    bundle = tmp_path / "b.egb"
+    bundle.write_bytes(fault_board.good.read_bytes())
+    beside = tmp_path / "b.egb.sig"
+    {
+        "pipe": lambda: os.mkfifo(beside),
+        "link to a device": lambda: beside.symlink_to("/dev/zero"),
+        "folder": beside.mkdir,
+    }[kind]()
+    verifier = verifier_for(tmp_path / "trust", allow_unsigned=False)
+    assert "--allow-unsigned" in fault_board.refused(bundle, 11, verifier=verifier)

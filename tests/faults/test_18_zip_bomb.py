@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import random
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from bundles import SIDE, command_refusal, entries_of, refusal, replaced, reseal
 
 from device.bundle import open_bundle
 from device.errors import BundleError, ContractError
+from device.trust.base import Verified
+from tests.fault_board import FaultBoard
 
 MEGABYTE = 1024 * 1024
 
@@ -151,3 +154,31 @@ def test_the_command_says_so_in_one_line(colour_bundle: Path, tmp_path: Path) ->
         tmp_path / "bad.egb", replaced(colour_bundle, "golden.npz", golden_that_lies("(30000000000,)"))
     )
     assert "golden inputs cannot be read" in line
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_an_installer_refuses_it(fault_board: FaultBoard, colour_bundle: Path, tmp_path: Path, method: int) -> None:
+    path = tmp_path / "bomb.egb"
+    path.write_bytes(sealed_zip([*entries_of(colour_bundle), ("zeros.bin", bytes(50 * MEGABYTE))], method))
+    assert "'manifest.json' is not a plain stored file" in fault_board.refused(path, 10)
+
+
+def test_an_installer_refuses_a_bomb_inside_the_golden_inputs(
+    fault_board: FaultBoard, colour_bundle: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "bomb.egb"
+    path.write_bytes(replaced(colour_bundle, "golden.npz", golden_bomb()))
+    assert "compressed; a small file could fill the memory" in fault_board.refused(path, 10)
+
+
+def test_an_installer_copies_nothing_of_a_file_above_two_gigabytes(fault_board: FaultBoard, tmp_path: Path) -> None:
+    path = tmp_path / "giant.egb"
+    path.write_bytes(fault_board.good.read_bytes()[:1000])
+    os.truncate(path, 3 * 1024**3)  # a hole: three gigabytes that take no room here, and would in a copy
+
+    class Nobody:
+        def verify(self, bundle: Path, sha256: str, size_bytes: int) -> Verified:
+            raise AssertionError(f"{size_bytes} bytes were copied")
+
+    message = fault_board.refused(path, 10, verifier=Nobody())
+    assert f"{path}: 3221225472 bytes; a bundle has at most 2147483648" in message

@@ -6,16 +6,19 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from bundles import SIDE, plain_picture, replaced
+from bundles import SIDE, plain_picture, replaced, write_colour_bundle
 
 from device.bundle import open_bundle
 from device.choosing import choose_here
 from device.classifier import open_classifier
 from device.errors import EngineError
+from device.releases.trial import golden_trial
+from tests.fault_board import FaultBoard
 
 FIRST = "tflite-float32"
 
@@ -113,3 +116,27 @@ def test_the_command_classifies_with_another_one(
         del os.environ["STATE_DIRECTORY"]
     assert result.returncode == 0, result.stderr
     assert f'"variant":"{FIRST}"' not in result.stdout.replace(" ", "")
+
+
+@pytest.mark.parametrize(
+    ("model", "words"), [("crashing", "crashed on the model"), ("looping", "gave no answer within")]
+)
+def test_an_installer_survives_it_and_refuses(
+    fault_board: FaultBoard, colour_models: dict[str, bytes], tmp_path: Path, model: str, words: str
+) -> None:
+    whole = write_colour_bundle(tmp_path / "whole.egb", {FIRST: colour_models[FIRST]})
+    path = tmp_path / "bad.egb"
+    path.write_bytes(replaced(whole, f"{FIRST}.tflite", crashing_model() if model == "crashing" else looping_model(0)))
+    message = fault_board.refused(path, 16, trial=partial(golden_trial, time_limit_s=5))
+    assert f"{FIRST} on cpu: " in message
+    assert words in message
+    assert message.endswith("nothing was switched, what ran before goes on running")
+
+
+def test_an_installer_takes_another_variant_of_it(fault_board: FaultBoard, crashing_bundle: Path) -> None:
+    assert fault_board.install(crashing_bundle).changed
+    release = fault_board.store.current()
+    assert release is not None
+    with open_classifier(release.bundle, state=release.folder) as classifier:  # as the service will
+        assert classifier.variant.name != FIRST
+        assert classifier.classify(plain_picture("red")).answer.label == "red"

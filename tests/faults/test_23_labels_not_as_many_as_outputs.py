@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from bundles import command_refusal, edited, onnx_model, refusal, replaced
+from bundles import command_refusal, edited, onnx_model, refusal, replaced, write_colour_bundle
 
 from device.classifier import open_classifier
 from device.errors import EngineError
+from tests.fault_board import FaultBoard
 
 
 @pytest.mark.parametrize("classes", [["red", "green"], ["background", "red", "green", "blue"]])
@@ -37,3 +38,21 @@ def test_labels_in_another_order_than_the_model_was_proved_with_are_not_hidden_b
 def test_the_command_says_so_in_one_line(colour_bundle: Path, tmp_path: Path) -> None:
     data = edited(colour_bundle, lambda tree: tree["classes"].append("yellow"))
     assert "but the manifest lists 4 classes" in command_refusal(tmp_path / "bad.egb", data)
+
+
+@pytest.mark.parametrize("classes", [["red", "green"], ["background", "red", "green", "blue"]])
+def test_an_installer_refuses_it(
+    fault_board: FaultBoard, colour_bundle: Path, tmp_path: Path, classes: list[str]
+) -> None:
+    path = tmp_path / "labels.egb"
+    path.write_bytes(edited(colour_bundle, lambda tree: tree.update(classes=classes)))
+    assert f"but the manifest lists {len(classes)} classes" in fault_board.refused(path, 10)
+
+
+def test_an_installer_tries_the_model_behind_a_right_manifest(
+    fault_board: FaultBoard, colour_models: dict[str, bytes], tmp_path: Path
+) -> None:
+    whole = write_colour_bundle(tmp_path / "whole.egb", {"onnx-float32": colour_models["onnx-float32"]})
+    path = tmp_path / "labels.egb"
+    path.write_bytes(replaced(whole, "onnx-float32.onnx", onnx_model(classes=4)))
+    assert "output is (1, 4) float32, the manifest says (1, 3) float32" in fault_board.refused(path, 16)

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bundles import command_refusal, golden_inputs, onnx_model, refusal, replaced
+from bundles import command_refusal, golden_inputs, onnx_model, refusal, replaced, write_colour_bundle
 from numpy.typing import NDArray
 
 from device.bundle import open_bundle, pack_arrays
+from device.choosing import kept_choice
 from device.classifier import open_classifier
 from device.errors import EngineError
+from tests.fault_board import FaultBoard
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -110,3 +112,46 @@ def test_the_command_says_so_in_one_line(
     data = with_golden(lambda arrays: arrays.update({"tflite-float32": arrays["tflite-float32"][::-1].copy()}))
     line = command_refusal(tmp_path / "bad.egb", data, "--variant", "tflite-float32")
     assert "bad.egb, variant 'tflite-float32': on the golden inputs the model is off by" in line
+
+
+@pytest.mark.parametrize(
+    ("scale", "words"),
+    [
+        (float("nan"), "NaN or infinity"),
+        (float("inf"), "NaN or infinity"),
+        (0.0, "one and the same answer to every golden input; export it again"),
+        (-8.0, "this machine does not compute it rightly"),
+    ],
+)
+def test_an_installer_refuses_it(
+    fault_board: FaultBoard, colour_models: dict[str, bytes], tmp_path: Path, scale: float, words: str
+) -> None:
+    whole = write_colour_bundle(tmp_path / "whole.egb", {"onnx-float32": colour_models["onnx-float32"]})
+    path = tmp_path / "golden.egb"
+    path.write_bytes(replaced(whole, "onnx-float32.onnx", onnx_model(scale=scale)))
+    message = fault_board.refused(path, 16)
+    assert words in message
+    assert message.startswith(f"{path}: no variant gives the right answers here: onnx-float32 on cpu: ")
+
+
+def test_an_installer_refuses_golden_answers_that_are_not_finite(
+    fault_board: FaultBoard, with_golden: Callable[..., bytes], tmp_path: Path
+) -> None:
+    path = tmp_path / "golden.egb"
+    path.write_bytes(with_golden(lambda arrays: arrays["tflite-float32"].fill(np.inf)))
+    assert "golden answers of 'tflite-float32' hold NaN or infinity" in fault_board.refused(path, 10)
+
+
+def test_an_installer_keeps_to_the_variant_that_is_right(
+    fault_board: FaultBoard, colour_bundle: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "golden.egb"
+    path.write_bytes(replaced(colour_bundle, "onnx-float32.onnx", onnx_model(scale=float("nan"))))
+    assert fault_board.install(path).changed
+    release = fault_board.store.current()
+    assert release is not None
+    with open_bundle(release.bundle) as bundle:
+        chosen = kept_choice(bundle.manifest, release.folder)
+    assert chosen is not None
+    assert chosen.variant != "onnx-float32"
+    assert "NaN" in {one.variant: one.error for one in chosen.tried}["onnx-float32"]

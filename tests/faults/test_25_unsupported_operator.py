@@ -20,6 +20,7 @@ from export.workshop import Naming, Workshop
 from pipeline.display import Silent
 from pipeline.run import open_run
 from pipeline.trained import TrainedClassifier, load_trained
+from tests.fault_board import FaultBoard
 
 
 def test_a_board_refuses_the_variant_and_runs_another(colour_bundle: Path, tmp_path: Path) -> None:
@@ -61,3 +62,14 @@ def test_an_export_says_which_operator_and_goes_on(
     assert not outcome.included
     assert outcome.model == b""
     assert "BesselI0e" in outcome.reason
+
+
+def test_an_installer_refuses_it_and_says_which(
+    fault_board: FaultBoard, colour_models: dict[str, bytes], tmp_path: Path
+) -> None:
+    proto = onnx.load_from_string(onnx_model())
+    proto.graph.node[0].op_type = "Clairvoyance"
+    whole = write_colour_bundle(tmp_path / "whole.egb", {"onnx-float32": colour_models["onnx-float32"]})
+    path = tmp_path / "unknown.egb"
+    path.write_bytes(replaced(whole, "onnx-float32.onnx", proto.SerializeToString()))
+    assert "Clairvoyance" in fault_board.refused(path, 16)

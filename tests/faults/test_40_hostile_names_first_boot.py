@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -50,12 +52,101 @@ def schema(folder: Path, text: bytes) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("name", [name for name in HOSTILE if len(name.encode()) <= 32])
+NETWORKS = [
+    *(name for name in HOSTILE if len(name.encode()) <= 32 and name.isprintable()),
+    *(" lead", "trail ", '"', "\\", "a/b", "../x", "%s", "[a]", "a=b", "@", "`", "日本語", "\U0001f600", "~", "123"),
+]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
 def test_a_networks_name_is_a_name(name: str) -> None:
     text = network_config(None, wifi(name, "eight or more", "DE"), "card")
     assert text is not None
     points = yaml.safe_load(text)["network"]["wifis"]["wlan0"]["access-points"]
     assert list(points) == [name]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("renderer", ["networkd", "NetworkManager"])
+def test_netplan_takes_what_is_on_the_card(renderer: str, name: str, tmp_path: Path) -> None:
+    """The program that reads it on a board, and what that writes for wpa_supplicant or NetworkManager."""
+    before = f"network: {{version: 2, renderer: {renderer}}}".encode()
+    network = wifi(name, "eight or more", "DE")
+    text = network_config(before, network, "card")
+    assert text is not None
+    root = netplan(text, tmp_path)
+    assert network_names(root, renderer) == [name]
+    assert network.psk in written(root)
+    assert "eight or more" not in text.decode() + written(root)
+
+
+def test_netplan_takes_a_card_without_wifi(tmp_path: Path) -> None:
+    text = network_config(None, None, "card")
+    assert text is not None
+    root = netplan(text, tmp_path)
+    link = (root / "run/systemd/network/10-netplan-eth0.network").read_text()
+    assert "RequiredForOnline=no" in link  # no boot waits for a cable
+    assert "DHCP=ipv4" in link
+
+
+def test_netplan_takes_a_network_added_to_what_imager_wrote(tmp_path: Path) -> None:
+    before = b"""network:
+  version: 2
+  wifis:
+    wlan0:
+      dhcp4: true
+      access-points:
+        other: {password: "another one"}
+    wlan1:
+      dhcp4: true
+      access-points:
+        second: {password: "another one"}
+"""
+    text = network_config(before, wifi("ours", "eight or more", "DE"), "card")
+    assert text is not None
+    assert sorted(network_names(netplan(text, tmp_path), "networkd")) == ["ours", "second"]
+
+
+@pytest.mark.parametrize(
+    "name", ["line\nbreak: x", "a\n}\nnetwork={", "tab\there", "\x1b[31m", "\x7f", "\u2028", "\udcff"]
+)
+def test_a_networks_name_that_would_be_more_than_a_name_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="control characters") as caught:
+        wifi(name, "eight or more", "DE")
+    assert name not in str(caught.value)
+
+
+def netplan(text: bytes, folder: Path) -> Path:
+    """What netplan makes of it; the root of a file system."""
+    if shutil.which("netplan") is None:
+        pytest.skip("needs netplan (Debian package netplan.io)")
+    place = folder / "etc/netplan/50-cloud-init.yaml"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(text)
+    place.chmod(0o600)
+    done = subprocess.run(["netplan", "generate", "--root-dir", folder], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return folder
+
+
+def network_names(root: Path, renderer: str) -> list[str]:
+    """The names of networks in what it wrote, read as their reader does."""
+    if renderer == "networkd":
+        lines = [line for path in root.glob("run/netplan/wpa-*.conf") for line in path.read_text().split("\n")]
+        # wpa_supplicant: from the first quotation mark to the last of the line.
+        return [line.strip().removeprefix('ssid="').removesuffix('"') for line in lines if line.startswith("  ssid=")]
+    files = root.glob("run/NetworkManager/system-connections/*wlan0*")
+    lines = [line for path in files for line in path.read_text().split("\n")]
+    # GLib's key files: a blank at the ends is \\s, a backslash is two.
+    return [
+        re.sub(r"\\(.)", lambda found: " " if found[1] == "s" else found[1], line.removeprefix("ssid="))
+        for line in lines
+        if line.startswith("ssid=")
+    ]
+
+
+def written(root: Path) -> str:
+    return "".join(path.read_text() for path in (root / "run").rglob("*") if path.is_file())
 
 
 def test_a_keys_comment_is_a_comment(tmp_path: Path) -> None:

@@ -69,6 +69,12 @@ def wifi(ssid: str, password: str, country: str) -> Wifi:
     name = ssid.encode("utf-8", "surrogateescape")
     if not 1 <= len(name) <= 32 or b"\0" in name:
         raise UsageError(f"--wifi-ssid has {len(name)} bytes; a network's name has 1 to 32")
+    if not ssid.isprintable() or re.search(r"[\ud800-\udfff]", ssid):
+        # netplan writes it as it is into wpa_supplicant's lines: a break would begin another setting there.
+        raise UsageError(
+            f"--wifi-ssid is {ssid!r}: line breaks, other control characters and bytes that are no UTF-8 "
+            "cannot be written into a network's configuration; rename the network"
+        )
     if not re.fullmatch(r"[A-Z]{2}", country):
         raise UsageError(f"--wifi-country is {country!r}; expected two capital letters, e.g. DE")
     if re.fullmatch(r"[0-9a-fA-F]{64}", password):
