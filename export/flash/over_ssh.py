@@ -1,23 +1,25 @@
-"""A bundle put to work on a board over SSH: runtime, trust, bundle, and the board's own installer has the last word."""
+"""A bundle put to work on a board over SSH: runtime, trust, bundle, and the board's own installer has the last word.
+
+``waves.py`` does this on many.
+"""
 
 from __future__ import annotations
 
 import json
 import shlex
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from device.bundle import open_bundle
 from device.console import printable
 from device.errors import EdgegraftError, RemoteError, UsageError
-from device.releases.refusals import NoSpace, Refusal, Unsigned
+from device.releases.refusals import HostKeyRefused, NoSpace, Refusal
 from device.ssh import Answer, Connection
+from export.flash.inventory import Board
+from export.flash.parcels import Parcels
 from export.flash.probe import BoardInfo, probe
-from export.flash.wheelhouse import build_wheelhouse
 
 _HOME = "/var/lib/edgegraft-flash"
 _RUNTIMES = "/opt/edgegraft-runtimes"
@@ -64,9 +66,7 @@ class SshConfig:
 
     Attributes:
         bundle: its signature lies beside it as ``<bundle>.sig``.
-        service: options of ``edgegraft service install``; empty where the service is there and stays as it is.
-        unit: ``--name`` of the service, or "".
-        rules: a file of decision rules, or None.
+        release: its name and version.
         trust: root metadata to enrol, or None.
         allow_unsigned: let the board take a bundle without a signature.
         watch_s: for how long the board watches the release before it is kept.
@@ -74,9 +74,7 @@ class SshConfig:
     """
 
     bundle: Path
-    service: tuple[str, ...] = ()
-    unit: str = ""
-    rules: Path | None = None
+    release: str
     trust: Path | None = None
     allow_unsigned: bool = False
     watch_s: float = 40.0
@@ -85,7 +83,18 @@ class SshConfig:
 
 @dataclass(frozen=True, slots=True)
 class Flashed:
-    """How it went on one board; ``exit_code`` is that of ``device.releases.refusals``, 0 where it is well."""
+    """How it went on one board.
+
+    Attributes:
+        board: its destination.
+        model: what it says that it is.
+        release: name and version that it was given.
+        changed: something was changed there.
+        exit_code: that of ``device.releases.refusals``, 0 where it is well.
+        message: for people.
+        reached: it answered; else nothing is known of it.
+        wave: in which it was, from 1 on.
+    """
 
     board: str
     model: str = ""
@@ -93,47 +102,33 @@ class Flashed:
     changed: bool = False
     exit_code: int = 0
     message: str = ""
+    reached: bool = True
+    wave: int = 1
 
 
-def flash_board(config: SshConfig, destination: str, say: Callable[[str], None] = lambda line: None) -> Flashed:
-    """One board, from looking at it to its own verdict. Run again it changes nothing.
-
-    Raises:
-        EdgegraftError: why not; what ran there before runs on.
-    """
-    connection = Connection(destination)
-    info = probe(connection)
-    say(f"{destination}: {info.model}, {info.system}, Python {info.python}, {info.free_mb} MB free")
-    with open_bundle(config.bundle) as bundle:
-        release = f"{bundle.manifest.name} {bundle.manifest.version}"
+def flash_board(
+    config: SshConfig, board: Board, parcels: Parcels, say: Callable[[str], None] = lambda line: None
+) -> Flashed:
+    """One board, from looking at it to its own verdict; a refusal is an answer too. Run again it changes nothing."""
+    connection = Connection(board.destination)
+    try:
+        info = probe(connection)
+    except EdgegraftError as err:
+        away = isinstance(err, RemoteError | HostKeyRefused)
+        return Flashed(board.destination, exit_code=err.exit_code, message=str(err), reached=not away)
+    say(f"{board.destination}: {info.model}, {info.system}, Python {info.python}, {info.free_mb} MB free")
     if config.dry_run:
-        return Flashed(destination, info.model, release, message=f"can take {release}; nothing was changed")
-    flasher = _Flasher(connection, info, config, say)
-    runtime = flasher.runtime()
-    flasher.enroll(runtime)
-    changed = flasher.install(runtime)
+        message = f"can take {config.release}; nothing was changed"
+        return Flashed(board.destination, info.model, config.release, message=message)
+    flasher = _Flasher(connection, info, config, board, parcels, say)
+    try:
+        runtime = flasher.runtime()
+        flasher.enroll(runtime)
+        changed = flasher.install(runtime)
+    except EdgegraftError as err:
+        return Flashed(board.destination, info.model, config.release, exit_code=err.exit_code, message=str(err))
     verb = "is at work" if changed else "unchanged"
-    return Flashed(destination, info.model, release, changed, 0, f"{release} {verb}")
-
-
-def flash_boards(config: SshConfig, boards: Sequence[str], say: Callable[[str], None]) -> list[Flashed]:
-    """One after the other; a board that fails does not hold up the next.
-
-    Raises:
-        Unsigned: no board would take the bundle.
-    """
-    signature = config.bundle.with_name(f"{config.bundle.name}.sig")
-    if not signature.exists() and not config.allow_unsigned:
-        raise Unsigned(
-            f"{config.bundle}: no {signature.name} beside it; 'edgegraft keys sign' makes one, or pass --allow-unsigned"
-        )
-    done = []
-    for board in boards:
-        try:
-            done.append(flash_board(config, board, say))
-        except EdgegraftError as err:
-            done.append(Flashed(board, exit_code=err.exit_code, message=str(err)))
-    return done
+    return Flashed(board.destination, info.model, config.release, changed, 0, f"{config.release} {verb}")
 
 
 class _Failed(Refusal):
@@ -145,31 +140,37 @@ class _Failed(Refusal):
 
 
 class _Flasher:
-    def __init__(self, connection: Connection, info: BoardInfo, config: SshConfig, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        info: BoardInfo,
+        config: SshConfig,
+        board: Board,
+        parcels: Parcels,
+        say: Callable[[str], None],
+    ) -> None:
         self._connection = connection
         self._info = info
         self._config = config
+        self._board = board
+        self._parcels = parcels
         self._say = say
         self._root = "sudo" if info.root == "sudo" else ""
 
     def runtime(self) -> str:
         """Make it where it is not there; its key."""
-        with tempfile.TemporaryDirectory() as scratch:
-            info = self._info
-            wheels = build_wheelhouse(Path(scratch), info.python, info.machine, glibc=info.glibc, on_line=self._say)
-            digests = {wheel.name: sha256(wheel.read_bytes()).hexdigest() for wheel in wheels}
-            key = sha256(json.dumps([info.program, info.python, sorted(digests.items())]).encode()).hexdigest()[:16]
-            there = self._run(_PREPARE, key).output
-            if "complete" not in there.split():
-                missing = [wheel for wheel in wheels if f"{digests[wheel.name]}  {wheel.name}" not in there]
-                self._say(f"{self._connection.destination}: sending {len(missing)} wheels")
-                for wheel in missing:
-                    self._send(wheel, f"wheels/{wheel.name}")
-                self._say(f"{self._connection.destination}: making the runtime")
-        done = self._run(_RUNTIME, key, info.program)
+        wheels = self._parcels.wheels(self._info, self._say)
+        there = self._run(_PREPARE, wheels.key).output
+        if "complete" not in there.split():
+            missing = [path for path in wheels.paths if f"{self._parcels.digest(path)}  {path.name}" not in there]
+            self._say(f"{self._connection.destination}: sending {len(missing)} wheels")
+            for path in missing:
+                self._send(path, f"wheels/{path.name}")
+            self._say(f"{self._connection.destination}: making the runtime")
+        done = self._run(_RUNTIME, wheels.key, self._info.program)
         if done.code:
             raise RemoteError(f"{self._connection.destination}: the runtime cannot be made there: {done.last}")
-        return key
+        return wheels.key
 
     def enroll(self, runtime: str) -> None:
         """Have the board believe the root, where one is given."""
@@ -179,7 +180,7 @@ class _Flasher:
 
     def install(self, runtime: str) -> bool:
         """The board's own installer; whether it changed anything."""
-        config = self._config
+        config, board = self._config, self._board
         self._send(config.bundle, "bundle.egb")
         signature = config.bundle.with_name(f"{config.bundle.name}.sig")
         if signature.exists():
@@ -188,16 +189,18 @@ class _Flasher:
             self._run("rm -f -- " + shlex.quote(f"{_HOME}/bundle.egb.sig"))
         options = ["--allow-unsigned"] if config.allow_unsigned else []
         options += [f"--watch={config.watch_s:g}", *self._named(), f"{_HOME}/bundle.egb", "--json"]
-        first = not self._run(f"test -e {_HOME}/asked-{config.unit} && echo there; true").output.strip()
-        service = list(config.service)
+        first = not self._run(f"test -e {_HOME}/asked-{board.unit} && echo there; true").output.strip()
+        service = list(board.service)
         if first and not service:
             raise UsageError(f"{self._connection.destination}: the first time it needs --camera, e.g. --camera 0")
-        if config.rules is not None:
-            self._send(config.rules, "rules.toml")
+        rules = ""
+        if board.rules is not None:
+            self._send(board.rules, "rules.toml")
+            rules = self._parcels.digest(board.rules)
             service.append(f"--rules={_HOME}/rules.toml")
         # The same again must not even restart the service: what was asked for is remembered there, by its hash only.
-        asked = sha256(json.dumps([runtime, service, config.unit]).encode()).hexdigest()
-        mark = shlex.quote(f"{_HOME}/asked-{config.unit}")
+        asked = sha256(json.dumps([runtime, service, board.unit, rules]).encode()).hexdigest()
+        mark = shlex.quote(f"{_HOME}/asked-{board.unit}")
         if service and self._run(f"cat {mark} 2>/dev/null; true").output.strip() != asked:
             self._say(f"{self._connection.destination}: installing the service")
             self._edgegraft(runtime, ["service", "install", *service, *options])
@@ -207,7 +210,7 @@ class _Flasher:
         return bool(self._edgegraft(runtime, ["install", *options])["changed"])
 
     def _named(self) -> list[str]:
-        return [f"--name={self._config.unit}"] if self._config.unit else []
+        return [f"--name={self._board.unit}"] if self._board.unit else []
 
     def _edgegraft(self, runtime: str, arguments: list[str]) -> dict[str, Any]:
         done = self._run(_EDGEGRAFT, runtime, stdin=json.dumps(arguments).encode())
@@ -222,7 +225,7 @@ class _Flasher:
 
     def _send(self, path: Path, name: str) -> None:
         """Whole, or the rest of it; the hash of the whole decides."""
-        digest = sha256(path.read_bytes()).hexdigest()
+        digest = self._parcels.digest(path)
         have = self._run(_HAVE, name, digest).output.strip()
         if have == "whole":
             return
