@@ -48,7 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="more failures than this, and the next wave does not start (10%% of the boards begun, at least 1)",
     )
     waves.add_argument("--at-once", type=int, default=50, metavar="N", help="boards beside one another (50)")
-    waves.add_argument("--timeout", type=float, default=1800.0, metavar="SECONDS", help="for one board (1800)")
+    waves.add_argument("--timeout", type=int, default=1800, metavar="SECONDS", help="for one board (1800)")
     add_card_options(parser)
 
 
@@ -112,7 +112,7 @@ def _policy(args: argparse.Namespace) -> Policy:
     if args.at_once < 1:
         raise UsageError(f"--at-once is {args.at_once}, expected at least 1")
     if not 1 <= args.timeout <= 7 * 86_400:
-        raise UsageError(f"--timeout is {args.timeout:g}, expected 1 second to a week")
+        raise UsageError(f"--timeout is {args.timeout}, expected 1 second to a week")
     return Policy(
         parse_waves(args.waves) if args.waves else (),
         parse_share("--max-failed", args.max_failed) if args.max_failed else None,

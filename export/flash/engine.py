@@ -33,7 +33,7 @@ class Task(msgspec.Struct, frozen=True):
 
     config: SshConfig
     at_once: int
-    timeout_s: float
+    timeout_s: int
 
 
 class Wave(msgspec.Struct, frozen=True):

@@ -79,7 +79,7 @@ def _flash(task: Task, board: Board, parcels: Parcels, say: Callable[[str], None
         return flash_board(task.config, board, parcels, say)
     except TimeoutError:
         # pyinfra's, by _timeout.
-        message = f"not done in {task.timeout_s:g} s; the same command goes on where it was, --timeout gives more time"
+        message = f"not done in {task.timeout_s} s; the same command goes on where it was, --timeout gives more time"
         return Flashed(board.destination, release=task.config.release, exit_code=1, message=message)
     except Exception as err:  # whatever one board does to us, the others go on
         message = f"{type(err).__name__} on the workstation ({err})"

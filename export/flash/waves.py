@@ -49,7 +49,7 @@ class Policy:
     waves: tuple[Share, ...] = ()
     max_failed: Share | None = None
     at_once: int = 50
-    timeout_s: float = 1800.0
+    timeout_s: int = 1800
 
     def bears(self, failed: int, begun: int) -> bool:
         """Whether the next wave may start."""
