@@ -29,6 +29,8 @@ DEAD = "dead"
 _BEGIN = """
 mount -t tmpfs tmpfs /opt
 mount -t tmpfs tmpfs /usr/local/bin
+# What is in the home folder here is not there.
+mount -t tmpfs tmpfs /root
 mkdir -p /run/sshd /opt/edgegraft-runtimes
 [ -z "$1" ] || mount --bind "$1" /opt/edgegraft-runtimes
 shift
@@ -67,7 +69,7 @@ class Fleet:
 
     def version(self, name: str) -> str | None:
         """Of the release at work on a board; None where there is none."""
-        done = self.boards[name].run([PROGRAM, "status", "--json"])
+        done = self.boards[name].run(["/usr/local/bin/edgegraft", "status", "--json"])
         report: dict[str, Any] = msgspec.json.decode(done.stdout) if done.stdout else {}
         current = report.get("current")
         return current["version"] if current else None

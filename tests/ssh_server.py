@@ -12,7 +12,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,17 +47,23 @@ class SshServer:
         self.process.wait()
 
 
-def start_ssh_server(folder: Path, file_limit_bytes: int = resource.RLIM_INFINITY) -> SshServer:
+def start_ssh_server(
+    folder: Path, file_limit_bytes: int = resource.RLIM_INFINITY, forced: str = "", names: Sequence[str] = ("board",)
+) -> SshServer:
     """Start one and wait until it listens.
 
     Args:
         folder: for keys and configuration.
         file_limit_bytes: no session can write a larger file, as on a full disk.
+        forced: what every session runs instead of what was asked for.
+        names: that the client has for it.
     """
     root = _unpacked()
     sshd, ssh = (_program(root, name) for name in ("sshd", "ssh"))
     port = _free_port()
-    server, config = prepare_ssh(folder, f"127.0.0.1:{port}", {"board": f"127.0.0.1:{port}"})
+    server, config = prepare_ssh(folder, f"127.0.0.1:{port}", dict.fromkeys(names, f"127.0.0.1:{port}"))
+    if forced:
+        server.write_text(f"{server.read_text()}ForceCommand {forced}\n")
     environment = {**os.environ, "LD_LIBRARY_PATH": _libraries(root)}
     process = subprocess.Popen(
         [sshd, "-D", "-e", "-f", server],
@@ -65,7 +71,7 @@ def start_ssh_server(folder: Path, file_limit_bytes: int = resource.RLIM_INFINIT
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit_bytes, file_limit_bytes)),
     )
     _await(port, process)
-    return SshServer("board", config, f"{ssh} -F {config}", folder / "host", process)
+    return SshServer(names[0], config, f"{ssh} -F {config}", folder / "host", process)
 
 
 def prepare_ssh(folder: Path, listen: str, hosts: Mapping[str, str]) -> tuple[Path, Path]:
