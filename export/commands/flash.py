@@ -81,7 +81,7 @@ def _over_ssh(args: argparse.Namespace) -> int:
     if args.json:
         emit_json(outcome)
     else:
-        print("\n".join(f"{one.board}: {one.message.removeprefix(f'{one.board}: ')}" for one in outcome.boards))
+        print("\n".join(one.line for one in outcome.boards))
         print("".join(f"{board}: not begun\n" for board in outcome.not_begun), end="")
     failed, total = outcome.failed, len(outcome.boards) + len(outcome.not_begun)
     if total == 1 or not failed:

@@ -78,11 +78,13 @@ class Engine:
     Args:
         task: see there.
         say: takes lines on the way.
+        on_board: is called with each that is done or has failed.
     """
 
-    def __init__(self, task: Task, say: Callable[[str], None]) -> None:
+    def __init__(self, task: Task, say: Callable[[str], None], on_board: Callable[[Flashed], None]) -> None:
         self._task = task
         self._say = say
+        self._on_board = on_board
 
     def flash(self, boards: Sequence[Board]) -> list[Flashed]:
         """A wave: each board's result, in the order given.
@@ -98,6 +100,7 @@ class Engine:
                 self._say(message.text)
             elif isinstance(message, Finished):
                 done[message.board.board] = message.board
+                self._on_board(message.board)
             else:
                 return [done[board.destination] for board in boards]
         raise self._failed()

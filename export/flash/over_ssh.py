@@ -105,6 +105,11 @@ class Flashed:
     reached: bool = True
     wave: int = 1
 
+    @property
+    def line(self) -> str:
+        """For people."""
+        return f"{self.board}: {self.message.removeprefix(f'{self.board}: ')}"
+
 
 def flash_board(
     config: SshConfig, board: Board, parcels: Parcels, say: Callable[[str], None] = lambda line: None

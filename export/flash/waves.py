@@ -122,7 +122,12 @@ def flash_boards(config: SshConfig, boards: Sequence[Board], policy: Policy, say
     sizes = [len(boards)] if config.dry_run else policy.sizes(len(boards))
     done: list[Flashed] = []
     stopped = False
-    with Engine(Task(config, policy.at_once, policy.timeout_s), say) as engine:
+
+    def tell(one: Flashed) -> None:
+        if len(boards) > 1:
+            say(one.line)
+
+    with Engine(Task(config, policy.at_once, policy.timeout_s), say, tell) as engine:
         for number, size in enumerate(sizes, 1):
             wave: list[Flashed] = []
             while not stopped and not _well(wave) and (rest := boards[len(done) : len(done) + size]):

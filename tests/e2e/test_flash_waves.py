@@ -48,12 +48,12 @@ def test_37_a_dead_and_a_slow_board_hold_up_no_other_and_again_changes_nothing(
     assert dry.returncode == 23, dry.stderr
     assert [one["exit_code"] for one in json.loads(dry.stdout)["boards"]] == [1, 0, 0, 0]
     assert fleet.boards["b0"].run(["ls", "/var/lib/edgegraft-flash"]).returncode != 0
-    done = fleet.flash(bundle, "--inventory", boards, *OPTIONS, "--timeout", "150", "--max-failed", "2")
+    done = fleet.flash(bundle, "--inventory", boards, *OPTIONS, "--timeout", "200", "--max-failed", "2")
     assert done.returncode == 23, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].startswith("dead: not reached over SSH (")
     assert lines[1:3] == ["b0: colours 1.0.0 is at work", "b1: colours 1.0.0 is at work"]
-    assert lines[3].startswith("b2: not done in 150 s")
+    assert lines[3].startswith("b2: not done in 200 s")
     assert "2 of 4 boards failed: dead, b2" in done.stderr
     # The first of the list is no canary: it is not there, and the next took its place.
     assert done.stderr.count("wave 1 of 2: 1 boards\n") == 2

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.ssh_server import SshServer, start_ssh_server
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.faults.test_37_board_down import ANSWER, DOWN
 from tests.ssh_server import SshServer, start_ssh_server
 
