@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,10 +54,20 @@ if [ ! -e "$place/.complete" ]; then
     echo made
 fi
 mkdir -p /usr/local/bin && cd /usr/local/bin
+echo "was $(readlink edgegraft || true)"
 ln -sfn "$place/bin/edgegraft" edgegraft.new && mv -T edgegraft.new edgegraft
+"""
+# Kept: the one at work, the one before, and whatever a unit of ours names; another service may be older.
+_SWEEP = f"""\
+cd {_RUNTIMES} || exit 0
+for each in *; do
+    [ -d "$each" ] && [ "$each" != "$1" ] && [ "$each" != "$2" ] || continue
+    grep -rqsF "{_RUNTIMES}/$each/" /etc/systemd/system/edgegraft* || rm -rf "./$each"
+done
 """
 # Arguments come on standard input: a process list shows none of them.
 _PROGRAM = "import json, sys; from device.cli import main; sys.exit(main(json.load(sys.stdin)))"
+_WAS = re.compile(rf"^was {_RUNTIMES}/([0-9a-f]{{16}})/", re.MULTILINE)
 _EDGEGRAFT = f'exec {_RUNTIMES}/"$1"/bin/python -c "{_PROGRAM}"'
 
 
@@ -130,6 +141,7 @@ def flash_board(
         runtime = flasher.runtime()
         flasher.enroll(runtime)
         changed = flasher.install(runtime)
+        flasher.sweep(runtime)
     except EdgegraftError as err:
         return Flashed(board.destination, info.model, config.release, exit_code=err.exit_code, message=str(err))
     verb = "is at work" if changed else "unchanged"
@@ -161,6 +173,7 @@ class _Flasher:
         self._parcels = parcels
         self._say = say
         self._root = "sudo" if info.root == "sudo" else ""
+        self._before = ""
 
     def runtime(self) -> str:
         """Make it where it is not there; its key."""
@@ -175,7 +188,14 @@ class _Flasher:
         done = self._run(_RUNTIME, wheels.key, self._info.program)
         if done.code:
             raise RemoteError(f"{self._connection.destination}: the runtime cannot be made there: {done.last}")
+        found = _WAS.search(done.output)
+        self._before = found[1] if found else ""
         return wheels.key
+
+    def sweep(self, runtime: str) -> None:
+        """Remove runtimes that nothing needs, where there was another one before."""
+        if self._before != runtime:
+            self._run(_SWEEP, runtime, self._before)
 
     def enroll(self, runtime: str) -> None:
         """Have the board believe the root, where one is given."""
