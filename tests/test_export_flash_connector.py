@@ -18,7 +18,6 @@ from device.releases.refusals import HostKeyRefused
 from export.flash.connector import PREFIX
 from tests.ssh_server import SshServer, start_ssh_server
 
-
 QUIET = {"print_output": False, "print_input": False}
 
 

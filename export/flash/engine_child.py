@@ -76,12 +76,21 @@ def flash_wave(task: Task, wave: Wave, parcels: Parcels, send: _Send) -> None:
 
 
 def _flash(task: Task, board: Board, parcels: Parcels, say: Callable[[str], None]) -> Flashed:
+    heard: list[str] = []
+
+    def tell(line: str) -> None:
+        heard.append(line)
+        say(line)
+
     try:
-        return flash_board(task.config, board, parcels, say)
+        return flash_board(task.config, board, parcels, tell)
     except TimeoutError:
         # pyinfra's, by _timeout.
         message = f"not done in {task.timeout_s} s; the same command goes on where it was, --timeout gives more time"
-        return Flashed(board.destination, release=task.config.release, exit_code=1, message=message)
+        # The first thing said is what the board is.
+        return Flashed(
+            board.destination, release=task.config.release, exit_code=1, message=message, reached=bool(heard)
+        )
     except Exception as err:  # whatever one board does to us, the others go on
         message = f"{type(err).__name__} on the workstation ({err})"
         return Flashed(board.destination, release=task.config.release, exit_code=1, message=message)

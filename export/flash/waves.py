@@ -115,10 +115,14 @@ def flash_boards(config: SshConfig, boards: Sequence[Board], policy: Policy, say
     Raises:
         Unsigned, BundleError, ContractError: before any board is asked.
         UsageError: a board is there twice.
+        OSError: a file that boards are to get cannot be read.
         EngineError: the engine ended before its time.
     """
     require_distinct(boards)
     config = _read_bundle(config)
+    for path in {config.trust, *(board.rules for board in boards)} - {None}:
+        assert path is not None
+        path.open("rb").close()
     sizes = [len(boards)] if config.dry_run else policy.sizes(len(boards))
     done: list[Flashed] = []
     stopped = False

@@ -60,7 +60,7 @@ def test_37_a_dead_and_a_slow_board_hold_up_no_other_and_again_changes_nothing(
     assert fleet.boards["b1"].show("edgegraft-gate.service")["ActiveState"] == "active"
     before = started(fleet, "b0")
     assert before != "0"
-    again = fleet.flash(bundle, "--inventory", boards, *OPTIONS, "--timeout", "20", "--max-failed", "2", "--json")
+    again = fleet.flash(bundle, "--inventory", boards, *OPTIONS, "--timeout", "40", "--max-failed", "2", "--json")
     assert again.returncode == 23, again.stderr
     told = {one["board"]: one for one in json.loads(again.stdout)["boards"]}
     assert [told[name]["changed"] for name in ("b0", "b1")] == [False, False]
