@@ -89,6 +89,19 @@ def test_39_a_board_with_another_host_key_is_refused_and_the_others_go_on(
     assert fleet.version("b0") == "2.0.0"
 
 
+def test_38_after_a_wave_that_fails_the_next_does_not_start(fleet: Fleet, colour_bundle: Path, tmp_path: Path) -> None:
+    bundle = version_of(colour_bundle, "2.1.0", tmp_path / "2.1.0.egb")
+    boards = inventory(tmp_path / "boards.toml", "b0", "b1", "b2", more='[board.b1]\nvariant = "none-such"\n')
+    done = fleet.flash(bundle, "--inventory", boards, *OPTIONS, "--waves", "1,2,100%", "--max-failed", "2")
+    assert done.returncode == 24, done.stderr
+    good, bad, rest = done.stdout.splitlines()
+    assert good == "b0: colours 2.1.0 is at work"
+    assert "none-such" in bad
+    assert rest == "b2: not begun"
+    assert "stopped in wave 2 of 3: 1 of 3 boards failed: b1; 1 were not begun" in done.stderr
+    assert fleet.version("b0") == "2.1.0"
+
+
 def test_interrupted_nothing_of_it_is_left_and_no_secret_was_to_be_seen(
     fleet: Fleet, colour_bundle: Path, tmp_path: Path
 ) -> None:
