@@ -31,7 +31,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 def inventory(path: Path, *boards: str, more: str = "") -> Path:
     listed = ", ".join(json.dumps(board) for board in boards)
-    path.write_text(f'[group.all]\nboards = [{listed}]\ncamera = "scene:"\nmax_fps = 2\n{more}')
+    path.write_text(f'[group.all]\nboards = [{listed}]\ncamera = "scene:?fps=2"\nmax_fps = 2\n{more}')
     return path
 
 
