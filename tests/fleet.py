@@ -46,14 +46,12 @@ class Fleet:
         boards: by name.
         command: the SSH client, as ``EDGEGRAFT_SSH`` takes it.
         links: our end of each one's cable.
-        networks: the network namespace of each.
         folder: of keys and configuration.
     """
 
     boards: dict[str, SystemManager]
     command: str
     links: dict[str, str]
-    networks: dict[str, str]
     folder: Path
 
     def environment(self, command: str | None = None) -> dict[str, str]:
@@ -112,8 +110,7 @@ def start_fleet(folder: Path, count: int, shared: int | None = None) -> Iterator
             own = "" if shared is not None and number >= shared else runtimes
             begun = boards[name].run(["sh", "-c", _BEGIN, "sh", own, sshd, "-f", server])
             assert begun.returncode == 0, begun.stderr
-        networks = {name: _namespace(number) for number, name in enumerate(boards)}
-        yield Fleet(boards, f"{shutil.which('ssh') or 'ssh'} -F {config}", links, networks, folder)
+        yield Fleet(boards, f"{shutil.which('ssh') or 'ssh'} -F {config}", links, folder)
 
 
 def _namespace(number: int) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -24,6 +23,7 @@ from export.flash.probe import BoardInfo, probe
 
 _HOME = "/var/lib/edgegraft-flash"
 _RUNTIMES = "/opt/edgegraft-runtimes"
+_NEVER = "never"
 _PREPARE = f"""\
 mkdir -p {_HOME}/wheels && chmod 700 {_HOME} && cd {_HOME}/wheels || exit 98
 test -e {_RUNTIMES}/"$1"/.complete && echo complete
@@ -38,6 +38,12 @@ _APPEND = f"""\
 cd {_HOME} && cat >>"$1.part" || exit 98
 [ "$(sha256sum <"$1.part")" = "$2  -" ] || {{ rm -f "$1.part"; exit 97; }}
 sync "$1.part" && mv "$1.part" "$1"
+"""
+# A connection costs more than all that it does here.
+_ASKED = f"""\
+cd {_HOME} || exit 98
+[ "$2" = signed ] || rm -f bundle.egb.sig
+cat "$1" 2>/dev/null || echo {_NEVER}
 """
 # Beside the one at work, and the name is switched to it when it is whole: cut off, the old one goes on.
 _RUNTIME = f"""\
@@ -210,13 +216,12 @@ class _Flasher:
         signature = config.bundle.with_name(f"{config.bundle.name}.sig")
         if signature.exists():
             self._send(signature, "bundle.egb.sig")
-        else:
-            self._run("rm -f -- " + shlex.quote(f"{_HOME}/bundle.egb.sig"))
+        mark = f"asked-{board.unit}"
+        before = self._run(_ASKED, mark, "signed" if signature.exists() else "unsigned").output.strip()
         options = ["--allow-unsigned"] if config.allow_unsigned else []
         options += [f"--watch={config.watch_s:g}", *self._named(), f"{_HOME}/bundle.egb", "--json"]
-        first = not self._run(f"test -e {_HOME}/asked-{board.unit} && echo there; true").output.strip()
         service = list(board.service)
-        if first and not service:
+        if before == _NEVER and not service:
             raise UsageError(f"{self._connection.destination}: the first time it needs --camera, e.g. --camera 0")
         rules = ""
         if board.rules is not None:
@@ -225,11 +230,10 @@ class _Flasher:
             service.append(f"--rules={_HOME}/rules.toml")
         # The same again must not even restart the service: what was asked for is remembered there, by its hash only.
         asked = sha256(json.dumps([runtime, service, board.unit, rules]).encode()).hexdigest()
-        mark = shlex.quote(f"{_HOME}/asked-{board.unit}")
-        if service and self._run(f"cat {mark} 2>/dev/null; true").output.strip() != asked:
+        if service and before != asked:
             self._say(f"{self._connection.destination}: installing the service")
             self._edgegraft(runtime, ["service", "install", *service, *options])
-            self._run(f"printf %s {asked} >{mark}")
+            self._run(f'printf %s "$2" >{_HOME}/"$1"', mark, asked)
             return True
         self._say(f"{self._connection.destination}: installing")
         return bool(self._edgegraft(runtime, ["install", *options])["changed"])
