@@ -40,7 +40,8 @@ class Connection:
 
     def __post_init__(self) -> None:
         if not self.destination or self.destination.startswith("-") or not self.destination.isprintable():
-            raise UsageError(f"--ssh '{self.destination}': expected user@host or a name from your SSH configuration")
+            shown = printable(self.destination)
+            raise UsageError(f"--ssh '{shown}': expected user@host or a name from your SSH configuration")
 
     def run(self, script: str, *arguments: str, stdin: bytes = b"", root: str = "") -> Answer:
         """Run a shell script there.

@@ -11,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,33 +45,23 @@ class SshServer:
         self.process.wait()
 
 
-def start_ssh_server(folder: Path, file_limit_bytes: int = resource.RLIM_INFINITY) -> SshServer:
+def start_ssh_server(
+    folder: Path, file_limit_bytes: int = resource.RLIM_INFINITY, forced: str = "", names: Sequence[str] = ("board",)
+) -> SshServer:
     """Start one and wait until it listens.
 
     Args:
         folder: for keys and configuration.
         file_limit_bytes: no session can write a larger file, as on a full disk.
+        forced: what every session runs instead of what was asked for.
+        names: that the client has for it.
     """
     root = _unpacked()
-    sshd, ssh, keygen = (_program(root, name) for name in ("sshd", "ssh", "ssh-keygen"))
-    host_key, own_key = folder / "host", folder / "own"
-    for key in (host_key, own_key):
-        subprocess.run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
-    if os.geteuid() == 0:
-        _prepare_root()
+    sshd, ssh = (_program(root, name) for name in ("sshd", "ssh"))
     port = _free_port()
-    server = folder / "sshd_config"
-    server.write_text(
-        f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {host_key}\nAuthorizedKeysFile {folder}/own.pub\n"
-        f"PidFile none\nStrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
-        f"PermitRootLogin prohibit-password\nLogLevel ERROR\n"
-    )
-    (folder / "known_hosts").write_text(f"board {(folder / 'host.pub').read_text()}")
-    config = folder / "config"
-    config.write_text(
-        f"Host board\n HostName 127.0.0.1\n Port {port}\n HostKeyAlias board\n IdentityFile {own_key}\n"
-        f" IdentitiesOnly yes\n UserKnownHostsFile {folder}/known_hosts\n GlobalKnownHostsFile none\n BatchMode yes\n"
-    )
+    server, config = prepare_ssh(folder, f"127.0.0.1:{port}", dict.fromkeys(names, f"127.0.0.1:{port}"))
+    if forced:
+        server.write_text(f"{server.read_text()}ForceCommand {forced}\n")
     environment = {**os.environ, "LD_LIBRARY_PATH": _libraries(root)}
     process = subprocess.Popen(
         [sshd, "-D", "-e", "-f", server],
@@ -78,7 +69,42 @@ def start_ssh_server(folder: Path, file_limit_bytes: int = resource.RLIM_INFINIT
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit_bytes, file_limit_bytes)),
     )
     _await(port, process)
-    return SshServer("board", config, f"{ssh} -F {config}", host_key, process)
+    return SshServer(names[0], config, f"{ssh} -F {config}", folder / "host", process)
+
+
+def prepare_ssh(folder: Path, listen: str, hosts: Mapping[str, str]) -> tuple[Path, Path]:
+    """Keys and configuration, of a server and of a client that knows it.
+
+    Args:
+        folder: for all of it.
+        listen: address and port of the server.
+        hosts: addresses and ports of such servers by the names that the client gives them.
+
+    Returns:
+        the server's configuration and the client's.
+    """
+    keygen = _program(_unpacked(), "ssh-keygen")
+    for key in ("host", "own"):
+        subprocess.run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", folder / key], check=True)
+    if os.geteuid() == 0:
+        _prepare_root()
+    server = folder / "sshd_config"
+    server.write_text(
+        f"ListenAddress {listen}\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/own.pub\n"
+        f"PidFile none\nStrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
+        f"PermitRootLogin prohibit-password\nLogLevel ERROR\nMaxStartups 100\n"
+    )
+    (folder / "known_hosts").write_text(f"board {(folder / 'host.pub').read_text()}")
+    config = folder / "config"
+    config.write_text(
+        "".join(
+            f"Host {name}\n HostName {place.partition(':')[0]}\n Port {place.partition(':')[2]}\n"
+            for name, place in hosts.items()
+        )
+        + f"Host *\n HostKeyAlias board\n IdentityFile {folder}/own\n"
+        f" IdentitiesOnly yes\n UserKnownHostsFile {folder}/known_hosts\n GlobalKnownHostsFile none\n BatchMode yes\n"
+    )
+    return server, config
 
 
 def _prepare_root() -> None:

@@ -1,4 +1,7 @@
-"""A real systemd as the first process of namespaces of its own: it starts services as on a board, and nothing stays."""
+"""A real systemd as the first process of namespaces of its own: it starts services as on a board, and nothing stays.
+
+Several may run beside one another.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 
@@ -17,9 +21,18 @@ _START_LIMIT_S = 30.0
 _UNITS = "/etc/systemd/system"
 # What a service refers to without saying so.
 _TARGETS = ("basic", "sysinit", "shutdown", "multi-user", "network", "try")
-_BOOT = f"""
+_BOOT = """
 set -e
+# A part of the tree of control groups that is its own: another systemd must not take its services for strangers.
 mount --make-rprivate /
+mount -t cgroup2 cgroup2 /mnt
+mkdir -p "/mnt/$2"
+echo 0 >"/mnt/$2/cgroup.procs"
+umount /mnt
+exec unshare --cgroup sh -c "$3" boot "$1"
+"""
+_ALONE = f"""
+set -e
 for folder in /run /var/lib /var/cache /etc/edgegraft {_UNITS}; do
     mkdir -p "$folder"
     mount -t tmpfs tmpfs "$folder"
@@ -36,6 +49,15 @@ mount --bind "$1" /dev/console
 export SYSTEMD_UNIT_PATH={_UNITS} container=edgegraft-tests
 exec {_SYSTEMD} --system --unit=try.target --log-target=console --log-level=info
 """
+# Empty as soon as the last process is gone.
+_CLEAR = """
+mount -t cgroup2 cgroup2 /mnt || exit
+for attempt in 1 2 3 4 5 6 7 8 9 10; do
+    find "/mnt/$1" -depth -type d -exec rmdir {} + && exit
+    sleep 0.2
+done
+"""
+_COUNT = count()
 
 
 class SystemManager:
@@ -43,15 +65,18 @@ class SystemManager:
 
     Args:
         folder: for its log.
+        network: name of the network namespace that it is in, or "" for ours.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, network: str = "") -> None:
         self.log = folder / "systemd.log"
         self.log.touch()
-        command = ["unshare", "--mount", "--pid", "--fork", "--uts", "--ipc", "--kill-child"]
+        self._group = f"edgegraft-tests-{os.getpid()}-{next(_COUNT)}"
+        command = ["nsenter", f"--net=/run/netns/{network}"] if network else []
+        command += ["unshare", "--mount", "--pid", "--fork", "--uts", "--ipc", "--kill-child"]
         with (folder / "boot.log").open("wb") as words:
             self._outer = subprocess.Popen(
-                [*command, "sh", "-c", _BOOT, "boot", str(self.log)], stdout=words, stderr=words
+                [*command, "sh", "-c", _BOOT, "boot", str(self.log), self._group, _ALONE], stdout=words, stderr=words
             )
         try:
             self._pid = self._await()
@@ -68,7 +93,7 @@ class SystemManager:
         return subprocess.Popen(self._beside(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def _beside(self, command: Sequence[str | Path]) -> list[str]:
-        enter = ["nsenter", "--target", self._pid, "--mount", "--pid", "--ipc", "--uts"]
+        enter = ["nsenter", "--target", self._pid, "--mount", "--pid", "--ipc", "--uts", "--net", "--cgroup"]
         return [*enter, *map(str, command)]
 
     def show(self, unit: str) -> dict[str, str]:
@@ -90,6 +115,8 @@ class SystemManager:
         """End it with all that it has started."""
         self._outer.kill()
         self._outer.wait()
+        clear = ["unshare", "--mount", "sh", "-c", _CLEAR, "sh", self._group]
+        subprocess.run(clear, capture_output=True, check=False)
 
     def __enter__(self) -> SystemManager:
         return self
@@ -112,10 +139,10 @@ class SystemManager:
         pytest.skip("systemd does not start in namespaces of its own here (a container without the right to mount?)")
 
 
-def start_system_manager(folder: Path) -> SystemManager:
+def start_system_manager(folder: Path, network: str = "") -> SystemManager:
     """Start one; the test is skipped where that cannot be."""
     if not _SYSTEMD.exists() or shutil.which("systemctl") is None:
         pytest.skip("needs systemd; its Debian package is 'systemd'")
     if os.geteuid() != 0 or shutil.which("unshare") is None or shutil.which("nsenter") is None:
         pytest.skip("needs root, unshare and nsenter (Debian package 'util-linux') for a systemd of its own")
-    return SystemManager(folder)
+    return SystemManager(folder, network)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from device.commands.run import add_run_options
 from export.flash.first_boot.options import add_card_options
+
+if TYPE_CHECKING:
+    from export.flash.inventory import Board
+    from export.flash.waves import Policy
 
 SUMMARY = "put a bundle on boards: over SSH, or onto a card before the first boot"
 
@@ -23,6 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="check everything, write nothing")
     boards = parser.add_argument_group("boards that run")
     boards.add_argument("--ssh", action="append", default=[], metavar="USER@HOST", help="may be repeated")
+    boards.add_argument("--inventory", type=Path, metavar="FILE", help="many boards, in TOML; see export/README.md")
     boards.add_argument(
         "--watch",
         type=float,
@@ -30,6 +36,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="for which a board watches it, then keeps it (40)",
     )
+    waves = parser.add_argument_group("many boards that run")
+    waves.add_argument(
+        "--waves",
+        metavar="1,10%,100%",
+        help="boards begun when each wave is over (1,100%%; above 20 boards 1,10%%,50%%,100%%)",
+    )
+    waves.add_argument(
+        "--max-failed",
+        metavar="N|P%",
+        help="more failures than this, and the next wave does not start (10%% of the boards begun, at least 1)",
+    )
+    waves.add_argument("--at-once", type=int, default=50, metavar="N", help="boards beside one another (50)")
+    waves.add_argument("--timeout", type=int, default=1800, metavar="SECONDS", help="for one board (1800)")
     add_card_options(parser)
 
 
@@ -38,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     from device.console import emit_json
     from export.flash.first_boot.options import flash_card, report
 
-    if args.ssh:
+    if args.ssh or args.inventory:
         return _over_ssh(args)
     prepared = flash_card(args)
     if args.json:
@@ -51,25 +70,52 @@ def run(args: argparse.Namespace) -> int:
 def _over_ssh(args: argparse.Namespace) -> int:
     from device.console import emit_json, say
     from device.errors import UsageError
-    from device.releases.refusals import BoardsFailed
-    from device.service import unit_name
-    from export.flash.first_boot.options import service_options
-    from export.flash.over_ssh import SshConfig, flash_boards
+    from device.releases.refusals import BoardsFailed, WaveStopped
+    from export.flash.over_ssh import SshConfig
+    from export.flash.waves import flash_boards
 
     if args.boot or args.image:
-        raise UsageError("--ssh is for boards that run, --boot and --image for cards; give one of them")
-    if args.name:
-        unit_name(args.name)
-    service = service_options(args)
-    config = SshConfig(
-        args.bundle, service, args.name or "", args.rules, args.trust, args.allow_unsigned, args.watch, args.dry_run
-    )
-    boards = flash_boards(config, args.ssh, say)
+        raise UsageError("--ssh and --inventory are for boards that run, --boot and --image for cards; give one")
+    config = SshConfig(args.bundle, "", args.trust, args.allow_unsigned, args.watch, args.dry_run)
+    outcome = flash_boards(config, _boards(args), _policy(args), say)
     if args.json:
-        emit_json({"boards": boards})
+        emit_json(outcome)
     else:
-        print("\n".join(f"{one.board}: {one.message.removeprefix(f'{one.board}: ')}" for one in boards))
-    failed = [one for one in boards if one.exit_code]
-    if len(boards) == 1 or not failed:
-        return failed[0].exit_code if failed else 0
-    raise BoardsFailed(f"{len(failed)} of {len(boards)} boards failed: {', '.join(one.board for one in failed)}")
+        print("\n".join(one.line for one in outcome.boards))
+        print("".join(f"{board}: not begun\n" for board in outcome.not_begun), end="")
+    failed, total = outcome.failed, len(outcome.boards) + len(outcome.not_begun)
+    if total == 1 or not failed:
+        return outcome.boards[0].exit_code if failed else 0
+    words = f"{len(failed)} of {total} boards failed: {', '.join(failed)}"
+    if outcome.not_begun:
+        wave = outcome.boards[-1].wave
+        raise WaveStopped(
+            f"stopped in wave {wave} of {len(outcome.waves)}: {words}; {len(outcome.not_begun)} were not begun; "
+            f"what runs there runs on"
+        )
+    raise BoardsFailed(words)
+
+
+def _boards(args: argparse.Namespace) -> list[Board]:
+    from export.flash.first_boot.options import run_options
+    from export.flash.inventory import board_of, load_inventory
+
+    common = run_options(args)
+    boards = [board_of(destination, common) for destination in args.ssh]
+    return boards + (load_inventory(args.inventory, common) if args.inventory else [])
+
+
+def _policy(args: argparse.Namespace) -> Policy:
+    from device.errors import UsageError
+    from export.flash.waves import Policy, parse_share, parse_waves
+
+    if args.at_once < 1:
+        raise UsageError(f"--at-once is {args.at_once}, expected at least 1")
+    if not 1 <= args.timeout <= 7 * 86_400:
+        raise UsageError(f"--timeout is {args.timeout}, expected 1 second to a week")
+    return Policy(
+        parse_waves(args.waves) if args.waves else (),
+        parse_share("--max-failed", args.max_failed) if args.max_failed else None,
+        args.at_once,
+        args.timeout,
+    )

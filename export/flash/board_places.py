@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from hashlib import sha256
-from pathlib import Path
 
 HOME = "/var/lib/edgegraft-flash"
 RUNTIMES = "/opt/edgegraft-runtimes"
@@ -13,13 +12,12 @@ RUNTIMES = "/opt/edgegraft-runtimes"
 SYSTEM_PYTHON = "/usr/bin/python3"
 
 
-def runtime_key(program: str, python: str, wheels: Iterable[Path]) -> str:
+def runtime_key(program: str, python: str, digests: Iterable[tuple[str, str]]) -> str:
     """Names a runtime: the same interpreter and the same wheels make the same one.
 
     Args:
         program: the board's interpreter, an absolute path.
         python: its major and minor version.
-        wheels: what is installed, edgegraft's own among them.
+        digests: name and sha256 of each wheel, edgegraft's own among them.
     """
-    digests = sorted((wheel.name, sha256(wheel.read_bytes()).hexdigest()) for wheel in wheels)
-    return sha256(json.dumps([program, python, digests]).encode()).hexdigest()[:16]
+    return sha256(json.dumps([program, python, sorted(digests)]).encode()).hexdigest()[:16]

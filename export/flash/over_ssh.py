@@ -1,28 +1,30 @@
-"""A bundle put to work on a board over SSH: runtime, trust, bundle, and the board's own installer has the last word."""
+"""A bundle put to work on a board over SSH: runtime, trust, bundle, and the board's own installer has the last word.
+
+``waves.py`` does this on many.
+"""
 
 from __future__ import annotations
 
 import json
-import shlex
-import tempfile
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from device.bundle import open_bundle
 from device.console import printable
 from device.errors import EdgegraftError, RemoteError, UsageError
-from device.releases.refusals import NoSpace, Refusal, Unsigned
+from device.releases.refusals import HostKeyRefused, NoSpace, Refusal
 from device.service import unit_name
 from device.ssh import Answer, Connection
-from export.flash.board_places import HOME, RUNTIMES, runtime_key
+from export.flash.board_places import HOME, RUNTIMES
+from export.flash.inventory import Board
+from export.flash.parcels import Parcels
 from export.flash.probe import BoardInfo, probe
-from export.flash.wheelhouse import build_wheelhouse
 
 _HOME = HOME
 _RUNTIMES = RUNTIMES
+_NEVER = "never"
 _PREPARE = f"""\
 mkdir -p {_HOME}/wheels && chmod 700 {_HOME} && cd {_HOME}/wheels || exit 98
 test -e {_RUNTIMES}/"$1"/.complete && echo complete
@@ -37,6 +39,13 @@ _APPEND = f"""\
 cd {_HOME} && cat >>"$1.part" || exit 98
 [ "$(sha256sum <"$1.part")" = "$2  -" ] || {{ rm -f "$1.part"; exit 97; }}
 sync "$1.part" && mv "$1.part" "$1"
+"""
+# A connection costs more than all that it does here.
+_ASKED = f"""\
+cd {_HOME} || exit 98
+[ "$2" = signed ] || rm -f bundle.egb.sig
+cat "$1" 2>/dev/null && exit
+[ -e "/etc/systemd/system/$3.service" ] && echo '{{}}' || echo {_NEVER}
 """
 # Beside the one at work, and the name is switched to it when it is whole: cut off, the old one goes on.
 _RUNTIME = f"""\
@@ -53,15 +62,24 @@ if [ ! -e "$place/.complete" ]; then
     echo made
 fi
 mkdir -p /usr/local/bin && cd /usr/local/bin
+echo "was $(readlink edgegraft || true)"
 ln -sfn "$place/bin/edgegraft" edgegraft.new && mv -T edgegraft.new edgegraft
 """
-_HAS_UNIT = """test -e "/etc/systemd/system/$1.service" && echo there; true"""
 # The whole service is on the disk before it counts as installed. For root only: a camera's address may hold a secret.
 _REMEMBER = f"""\
 umask 077 && sync && cd {_HOME} && cat >"$1.new" && sync "$1.new" && mv "$1.new" "$1" && sync -f .
 """
+# Kept: the one at work, the one before, and whatever a unit of ours names; another service may be older.
+_SWEEP = f"""\
+cd {_RUNTIMES} || exit 0
+for each in *; do
+    [ -d "$each" ] && [ "$each" != "$1" ] && [ "$each" != "$2" ] || continue
+    grep -rqsF "{_RUNTIMES}/$each/" /etc/systemd/system/edgegraft* || rm -rf "./$each"
+done
+"""
 # Arguments come on standard input: a process list shows none of them.
 _PROGRAM = "import json, sys; from device.cli import main; sys.exit(main(json.load(sys.stdin)))"
+_WAS = re.compile(rf"^was {_RUNTIMES}/([0-9a-f]{{16}})/", re.MULTILINE)
 _EDGEGRAFT = f'exec {_RUNTIMES}/"$1"/bin/python -c "{_PROGRAM}"'
 
 
@@ -71,9 +89,7 @@ class SshConfig:
 
     Attributes:
         bundle: its signature lies beside it as ``<bundle>.sig``.
-        service: options of ``edgegraft service install``; empty where the service is there and stays as it is.
-        unit: ``--name`` of the service, or "".
-        rules: a file of decision rules, or None.
+        release: its name and version.
         trust: root metadata to enrol, or None.
         allow_unsigned: let the board take a bundle without a signature.
         watch_s: for how long the board watches the release before it is kept.
@@ -81,9 +97,7 @@ class SshConfig:
     """
 
     bundle: Path
-    service: tuple[str, ...] = ()
-    unit: str = ""
-    rules: Path | None = None
+    release: str
     trust: Path | None = None
     allow_unsigned: bool = False
     watch_s: float = 40.0
@@ -92,7 +106,18 @@ class SshConfig:
 
 @dataclass(frozen=True, slots=True)
 class Flashed:
-    """How it went on one board; ``exit_code`` is that of ``device.releases.refusals``, 0 where it is well."""
+    """How it went on one board.
+
+    Attributes:
+        board: its destination.
+        model: what it says that it is.
+        release: name and version that it was given.
+        changed: something was changed there.
+        exit_code: that of ``device.releases.refusals``, 0 where it is well.
+        message: for people.
+        reached: it answered; else nothing is known of it.
+        wave: in which it was, from 1 on.
+    """
 
     board: str
     model: str = ""
@@ -100,47 +125,39 @@ class Flashed:
     changed: bool = False
     exit_code: int = 0
     message: str = ""
+    reached: bool = True
+    wave: int = 1
+
+    @property
+    def line(self) -> str:
+        """For people."""
+        return f"{self.board}: {self.message.removeprefix(f'{self.board}: ')}"
 
 
-def flash_board(config: SshConfig, destination: str, say: Callable[[str], None] = lambda line: None) -> Flashed:
-    """One board, from looking at it to its own verdict. Run again it changes nothing.
-
-    Raises:
-        EdgegraftError: why not; what ran there before runs on.
-    """
-    connection = Connection(destination)
-    info = probe(connection)
-    say(f"{destination}: {info.model}, {info.system}, Python {info.python}, {info.free_mb} MB free")
-    with open_bundle(config.bundle) as bundle:
-        release = f"{bundle.manifest.name} {bundle.manifest.version}"
+def flash_board(
+    config: SshConfig, board: Board, parcels: Parcels, say: Callable[[str], None] = lambda line: None
+) -> Flashed:
+    """One board, from looking at it to its own verdict; a refusal is an answer too. Run again it changes nothing."""
+    connection = Connection(board.destination)
+    try:
+        info = probe(connection)
+    except EdgegraftError as err:
+        away = isinstance(err, RemoteError | HostKeyRefused)
+        return Flashed(board.destination, exit_code=err.exit_code, message=str(err), reached=not away)
+    say(f"{board.destination}: {info.model}, {info.system}, Python {info.python}, {info.free_mb} MB free")
     if config.dry_run:
-        return Flashed(destination, info.model, release, message=f"can take {release}; nothing was changed")
-    flasher = _Flasher(connection, info, config, say)
-    runtime = flasher.runtime()
-    flasher.enroll(runtime)
-    changed = flasher.install(runtime)
+        message = f"can take {config.release}; nothing was changed"
+        return Flashed(board.destination, info.model, config.release, message=message)
+    flasher = _Flasher(connection, info, config, board, parcels, say)
+    try:
+        runtime = flasher.runtime()
+        flasher.enroll(runtime)
+        changed = flasher.install(runtime)
+        flasher.sweep(runtime)
+    except EdgegraftError as err:
+        return Flashed(board.destination, info.model, config.release, exit_code=err.exit_code, message=str(err))
     verb = "is at work" if changed else "unchanged"
-    return Flashed(destination, info.model, release, changed, 0, f"{release} {verb}")
-
-
-def flash_boards(config: SshConfig, boards: Sequence[str], say: Callable[[str], None]) -> list[Flashed]:
-    """One after the other; a board that fails does not hold up the next.
-
-    Raises:
-        Unsigned: no board would take the bundle.
-    """
-    signature = config.bundle.with_name(f"{config.bundle.name}.sig")
-    if not signature.exists() and not config.allow_unsigned:
-        raise Unsigned(
-            f"{config.bundle}: no {signature.name} beside it; 'edgegraft keys sign' makes one, or pass --allow-unsigned"
-        )
-    done = []
-    for board in boards:
-        try:
-            done.append(flash_board(config, board, say))
-        except EdgegraftError as err:
-            done.append(Flashed(board, exit_code=err.exit_code, message=str(err)))
-    return done
+    return Flashed(board.destination, info.model, config.release, changed, 0, f"{config.release} {verb}")
 
 
 class _Failed(Refusal):
@@ -152,31 +169,45 @@ class _Failed(Refusal):
 
 
 class _Flasher:
-    def __init__(self, connection: Connection, info: BoardInfo, config: SshConfig, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        info: BoardInfo,
+        config: SshConfig,
+        board: Board,
+        parcels: Parcels,
+        say: Callable[[str], None],
+    ) -> None:
         self._connection = connection
         self._info = info
         self._config = config
+        self._board = board
+        self._parcels = parcels
         self._say = say
         self._root = "sudo" if info.root == "sudo" else ""
+        self._before = ""
 
     def runtime(self) -> str:
         """Make it where it is not there; its key."""
-        with tempfile.TemporaryDirectory() as scratch:
-            info = self._info
-            wheels = build_wheelhouse(Path(scratch), info.python, info.machine, glibc=info.glibc, on_line=self._say)
-            digests = {wheel.name: sha256(wheel.read_bytes()).hexdigest() for wheel in wheels}
-            key = runtime_key(info.program, info.python, wheels)
-            there = self._run(_PREPARE, key).output
-            if "complete" not in there.split():
-                missing = [wheel for wheel in wheels if f"{digests[wheel.name]}  {wheel.name}" not in there]
-                self._say(f"{self._connection.destination}: sending {len(missing)} wheels")
-                for wheel in missing:
-                    self._send(wheel, f"wheels/{wheel.name}")
-                self._say(f"{self._connection.destination}: making the runtime")
-        done = self._run(_RUNTIME, key, info.program)
+        wheels = self._parcels.wheels(self._info, self._say)
+        there = self._run(_PREPARE, wheels.key).output
+        if "complete" not in there.split():
+            missing = [path for path in wheels.paths if f"{self._parcels.digest(path)}  {path.name}" not in there]
+            self._say(f"{self._connection.destination}: sending {len(missing)} wheels")
+            for path in missing:
+                self._send(path, f"wheels/{path.name}")
+            self._say(f"{self._connection.destination}: making the runtime")
+        done = self._run(_RUNTIME, wheels.key, self._info.program)
         if done.code:
             raise RemoteError(f"{self._connection.destination}: the runtime cannot be made there: {done.last}")
-        return key
+        found = _WAS.search(done.output)
+        self._before = found[1] if found else ""
+        return wheels.key
+
+    def sweep(self, runtime: str) -> None:
+        """Remove runtimes that nothing needs, where there was another one before."""
+        if self._before != runtime:
+            self._run(_SWEEP, runtime, self._before)
 
     def enroll(self, runtime: str) -> None:
         """Have the board believe the root, where one is given."""
@@ -186,45 +217,48 @@ class _Flasher:
 
     def install(self, runtime: str) -> bool:
         """The board's own installer; whether it changed anything."""
-        config = self._config
+        config, board = self._config, self._board
         self._send(config.bundle, "bundle.egb")
         signature = config.bundle.with_name(f"{config.bundle.name}.sig")
         if signature.exists():
             self._send(signature, "bundle.egb.sig")
-        else:
-            self._run("rm -f -- " + shlex.quote(f"{_HOME}/bundle.egb.sig"))
+        mark = f"asked-{board.unit}"
+        before = self._asked(mark, "signed" if signature.exists() else "unsigned")
         options = ["--allow-unsigned"] if config.allow_unsigned else []
         options += [f"--watch={config.watch_s:g}", *self._named(), f"{_HOME}/bundle.egb", "--json"]
-        known = self._asked()
-        service = list(config.service)
-        if config.rules is not None:
-            self._send(config.rules, "rules.toml")
+        service = list(board.service)
+        if board.rules is not None:
+            self._send(board.rules, "rules.toml")
             service.append(f"--rules={_HOME}/rules.toml")
-        if not service and known is not None and known["runtime"] != runtime:
-            service = known["service"]  # the service goes on with the new runtime
-        if not service and known is None and not self._run(_HAS_UNIT, unit_name(config.unit or None)).output.strip():
-            raise UsageError(f"{self._connection.destination}: the first time it needs --camera, e.g. --camera 0")
+        rules = self._parcels.digest(board.rules) if board.rules is not None else ""
+        asked = {"runtime": runtime, "service": service, "rules": rules}
+        if not service:
+            if before is None:
+                raise UsageError(f"{self._connection.destination}: the first time it needs --camera, e.g. --camera 0")
+            # As it is there; a new runtime is put to work with it.
+            asked = {**before, "runtime": runtime}
         # The same again must not even restart the service.
-        asked = {"runtime": runtime, "service": service}
-        if service and known != asked:
+        if asked.get("service") and before != asked:
             self._say(f"{self._connection.destination}: installing the service")
-            self._edgegraft(runtime, ["service", "install", *service, *options])
-            self._run(_REMEMBER, f"asked-{config.unit}", stdin=json.dumps(asked).encode())
+            self._edgegraft(runtime, ["service", "install", *asked["service"], *options])
+            self._run(_REMEMBER, mark, stdin=json.dumps(asked).encode())
             return True
         self._say(f"{self._connection.destination}: installing")
         return bool(self._edgegraft(runtime, ["install", *options])["changed"])
 
-    def _asked(self) -> dict[str, Any] | None:
-        """With what the service was installed; None where it was not, or not by us."""
-        text = self._run(f'cat "{_HOME}/$1" 2>/dev/null; true', f"asked-{self._config.unit}").output
+    def _asked(self, mark: str, signed: str) -> dict[str, Any] | None:
+        """With what the service was installed, empty where nobody remembers; None where there is none."""
+        text = self._run(_ASKED, mark, signed, unit_name(self._board.unit or None)).output.strip()
+        if text == _NEVER:
+            return None
         try:
             asked: dict[str, Any] = json.loads(text)
         except ValueError:
-            return None
-        return asked if isinstance(asked, dict) and asked.keys() == {"runtime", "service"} else None
+            return {}
+        return asked if isinstance(asked, dict) else {}
 
     def _named(self) -> list[str]:
-        return [f"--name={self._config.unit}"] if self._config.unit else []
+        return [f"--name={self._board.unit}"] if self._board.unit else []
 
     def _edgegraft(self, runtime: str, arguments: list[str]) -> dict[str, Any]:
         done = self._run(_EDGEGRAFT, runtime, stdin=json.dumps(arguments).encode())
@@ -239,7 +273,7 @@ class _Flasher:
 
     def _send(self, path: Path, name: str) -> None:
         """Whole, or the rest of it; the hash of the whole decides."""
-        digest = sha256(path.read_bytes()).hexdigest()
+        digest = self._parcels.digest(path)
         have = self._run(_HAVE, name, digest).output.strip()
         if have == "whole":
             return

@@ -78,7 +78,8 @@ def probe(connection: Connection) -> BoardInfo:
         raise Unsuitable(f"{where}: systemd does not run there, and the service is one of its units")
     if found.get("root") not in ("own", "sudo"):
         raise Unsuitable(f"{where}: not root, and sudo asks for a password; log in as root, or allow sudo without one")
-    free_mb = int(found.get("free_mb") or 0)
+    free = found.get("free_mb", "")
+    free_mb = int(free) if free.isdecimal() and len(free) < 12 else 0
     if free_mb < _NEEDED_MB:
         raise NoSpace(f"{where}: {free_mb} MB are free under /var/lib, {_NEEDED_MB} MB are needed; free some space")
     version = re.search(r"(\d+)\.(\d+)", found.get("glibc", ""))

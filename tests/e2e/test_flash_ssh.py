@@ -73,11 +73,16 @@ def test_a_board_from_nothing_to_the_third_version(board: Board, colour_bundle: 
     dry = board.flash(bundles["1.0.0"], *options, "--dry-run")
     assert dry.returncode == 0, dry.stderr
     assert board.manager.run(["ls", _HOME]).returncode != 0
+    before, old = Path("/opt/edgegraft-runtimes/0123456789abcdef"), Path("/opt/edgegraft-runtimes/fedcba9876543210")
+    board.manager.run(["mkdir", "-p", before, old])
+    board.manager.run(["ln", "-s", before / "bin/edgegraft", "/usr/local/bin/edgegraft"])
     first = board.flash(bundles["1.0.0"], *options, "--trust", keys / "1.root.json", "--json")
     assert first.returncode == 0, first.stderr
     (one,) = json.loads(first.stdout)["boards"]
     assert (one["release"], one["changed"], one["exit_code"]) == ("colours 1.0.0", True, 0)
     assert status(board)["current"]["signed"] is True
+    # The runtime before stays, those before that go.
+    assert [board.manager.run(["test", "-d", place]).returncode for place in (before, old)] == [0, 1]
     started = board.manager.show("edgegraft.service")["ExecMainStartTimestampMonotonic"]
     again = board.flash(bundles["1.0.0"], *options, "--trust", keys / "1.root.json", "--json")
     assert json.loads(again.stdout)["boards"][0]["changed"] is False, again.stderr

@@ -148,7 +148,7 @@ class Board:
 
     def _remember(self, options: dict[str, Any]) -> None:
         self.flashed.mkdir(mode=0o700, parents=True, exist_ok=True)
-        asked = {"runtime": options["runtime"], "service": self._options(options)}
+        asked = {"runtime": options["runtime"], "service": self._options(options), "rules": options["rules"]}
         write(self.flashed / f"asked-{options['name']}", json.dumps(asked).encode(), 0o600)
 
     def _report(self, card: Path) -> None:

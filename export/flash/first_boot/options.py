@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from device.errors import UsageError
@@ -96,12 +96,10 @@ def report(prepared: Prepared) -> str:
     )
 
 
-def service_options(args: argparse.Namespace) -> tuple[str, ...]:
-    """The options of ``edgegraft run`` as a board's ``service install`` takes them."""
-    # With '=', for a value that begins with a dash is a value too.
-    return tuple(f"--{name.replace('_', '-')}={value}" for name, value in _values(args)) + (
-        ("--motion",) if args.motion else ()
-    )
+def run_options(args: argparse.Namespace) -> dict[str, Any]:
+    """The options of ``edgegraft run`` that a board keeps, by name."""
+    names = (*_REPEATED, *_SINGLE, "web_token", "motion", "rules", "name")
+    return {name: getattr(args, name) for name in names}
 
 
 def _values(args: argparse.Namespace) -> list[tuple[str, object]]:
@@ -111,9 +109,13 @@ def _values(args: argparse.Namespace) -> list[tuple[str, object]]:
 
 
 def _service(args: argparse.Namespace) -> tuple[str, ...]:
-    for name, value in _values(args):
+    values = _values(args)
+    for name, value in values:
         _check_open(f"--{name.replace('_', '-')}", str(value))
-    return service_options(args)
+    # With '=', for a value that begins with a dash is a value too.
+    return tuple(f"--{name.replace('_', '-')}={value}" for name, value in values) + (
+        ("--motion",) if args.motion else ()
+    )
 
 
 def _check_open(option: str, value: str) -> None:

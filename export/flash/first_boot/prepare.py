@@ -147,11 +147,13 @@ def _small_files(config: CardConfig) -> dict[str, bytes]:
 
 def _options(config: CardConfig, system: System, wheels: list[Path]) -> bytes:
     """What the board's part is told."""
+    digests = [(wheel.name, sha256(wheel.read_bytes()).hexdigest()) for wheel in wheels]
     options = {
         "service": config.service,
         "name": config.unit,
         "allow_unsigned": config.allow_unsigned,
-        "runtime": runtime_key(SYSTEM_PYTHON, system.python, wheels),
+        "rules": sha256(config.rules.read_bytes()).hexdigest() if config.rules is not None else "",
+        "runtime": runtime_key(SYSTEM_PYTHON, system.python, digests),
         "prepared_at": int(time.time()),
     }
     return json.dumps(options).encode()
