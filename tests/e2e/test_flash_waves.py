@@ -96,7 +96,7 @@ def test_38_after_a_wave_that_fails_the_next_does_not_start(fleet: Fleet, colour
     assert done.returncode == 24, done.stderr
     good, bad, rest = done.stdout.splitlines()
     assert good == "b0: colours 2.1.0 is at work"
-    assert "none-such" in bad
+    assert bad.startswith("b1: colours-2.1.0: ")
     assert rest == "b2: not begun"
     assert "stopped in wave 2 of 3: 1 of 3 boards failed: b1; 1 were not begun" in done.stderr
     assert fleet.version("b0") == "2.1.0"
