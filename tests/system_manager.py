@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import time
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +14,8 @@ from types import TracebackType
 import pytest
 
 _SYSTEMD = Path("/usr/lib/systemd/systemd")
-_START_LIMIT_S = 30.0
+_START_LIMIT_S = 60.0
+_END_LIMIT_S = 10.0
 _UNITS = "/etc/systemd/system"
 # What a service refers to without saying so.
 _TARGETS = ("basic", "sysinit", "shutdown", "multi-user", "network", "try")
@@ -32,9 +34,22 @@ done
 mount -t proc proc /proc
 umount -l /sys/fs/cgroup 2>/dev/null || true
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mkdir "/sys/fs/cgroup/$2"
+echo 0 > "/sys/fs/cgroup/$2/cgroup.procs"
 mount --bind "$1" /dev/console
 export SYSTEMD_UNIT_PATH={_UNITS} container=edgegraft-tests
-exec {_SYSTEMD} --system --unit=try.target --log-target=console --log-level=info
+exec unshare --cgroup sh -c "
+    umount /sys/fs/cgroup
+    mount -t cgroup2 cgroup2 /sys/fs/cgroup
+    exec {_SYSTEMD} --system --unit=try.target --log-target=console --log-level=info"
+"""
+# A shell with the same view of cgroups as the one that made them; innermost first.
+_CLEAR = """
+set -e
+mount --make-rprivate /
+umount -l /sys/fs/cgroup 2>/dev/null || true
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+find "/sys/fs/cgroup/$1" -depth -type d -exec rmdir {} +
 """
 
 
@@ -48,10 +63,12 @@ class SystemManager:
     def __init__(self, folder: Path) -> None:
         self.log = folder / "systemd.log"
         self.log.touch()
+        # Two managers in one cgroup would end each other's services.
+        self._cgroup = f"edgegraft-tests-{uuid.uuid4().hex}"
         command = ["unshare", "--mount", "--pid", "--fork", "--uts", "--ipc", "--kill-child"]
         with (folder / "boot.log").open("wb") as words:
             self._outer = subprocess.Popen(
-                [*command, "sh", "-c", _BOOT, "boot", str(self.log)], stdout=words, stderr=words
+                [*command, "sh", "-c", _BOOT, "boot", str(self.log), self._cgroup], stdout=words, stderr=words
             )
         try:
             self._pid = self._await()
@@ -84,6 +101,11 @@ class SystemManager:
         """End it with all that it has started."""
         self._outer.kill()
         self._outer.wait()
+        clear = ["unshare", "--mount", "sh", "-c", _CLEAR, "clear", self._cgroup]
+        deadline = time.monotonic() + _END_LIMIT_S
+        # Its processes are gone a moment after it.
+        while subprocess.run(clear, capture_output=True, check=False).returncode and time.monotonic() < deadline:
+            time.sleep(0.1)
 
     def __enter__(self) -> SystemManager:
         return self
