@@ -162,7 +162,7 @@ def edgegraft(tmp_path: Path, state_home: Path) -> Callable[..., subprocess.Comp
     def run(*arguments: str | Path, shell: str = '"$@"') -> subprocess.CompletedProcess[str]:
         command = ["bash", "-c", f"set -o pipefail; {shell}", "bash", str(program), *map(str, arguments)]
         return subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
         )
 
     return run
@@ -186,7 +186,7 @@ def board_python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[st
     def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-S", *map(str, arguments)]
         return subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
         )
 
     return run

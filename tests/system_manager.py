@@ -76,7 +76,7 @@ class SystemManager:
             self.close()
             raise
 
-    def run(self, command: Sequence[str | Path], timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
+    def run(self, command: Sequence[str | Path], timeout_s: float = 400) -> subprocess.CompletedProcess[str]:
         """Run a program beside it, as root."""
         enter = ["nsenter", "--target", self._pid, "--mount", "--pid", "--ipc", "--uts"]
         whole = [*enter, *map(str, command)]
