@@ -1,4 +1,7 @@
-"""A real systemd as the first process of namespaces of its own: it starts services as on a board, and nothing stays."""
+"""A real systemd as the first process of namespaces of its own: it starts services as on a board, and nothing stays.
+
+Several may run beside one another.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,30 @@ import os
 import shutil
 import subprocess
 import time
-import uuid
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 
 import pytest
 
 _SYSTEMD = Path("/usr/lib/systemd/systemd")
-_START_LIMIT_S = 60.0
-_END_LIMIT_S = 10.0
+_START_LIMIT_S = 30.0
 _UNITS = "/etc/systemd/system"
 # What a service refers to without saying so.
 _TARGETS = ("basic", "sysinit", "shutdown", "multi-user", "network", "try")
-_BOOT = f"""
+_BOOT = """
 set -e
+# A part of the tree of control groups that is its own: another systemd must not take its services for strangers.
 mount --make-rprivate /
+mount -t cgroup2 cgroup2 /mnt
+mkdir -p "/mnt/$2"
+echo 0 >"/mnt/$2/cgroup.procs"
+umount /mnt
+exec unshare --cgroup sh -c "$3" boot "$1"
+"""
+_ALONE = f"""
+set -e
 for folder in /run /var/lib /var/cache /etc/edgegraft {_UNITS}; do
     mkdir -p "$folder"
     mount -t tmpfs tmpfs "$folder"
@@ -34,23 +45,19 @@ done
 mount -t proc proc /proc
 umount -l /sys/fs/cgroup 2>/dev/null || true
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
-mkdir "/sys/fs/cgroup/$2"
-echo 0 > "/sys/fs/cgroup/$2/cgroup.procs"
 mount --bind "$1" /dev/console
 export SYSTEMD_UNIT_PATH={_UNITS} container=edgegraft-tests
-exec unshare --cgroup sh -c "
-    umount /sys/fs/cgroup
-    mount -t cgroup2 cgroup2 /sys/fs/cgroup
-    exec {_SYSTEMD} --system --unit=try.target --log-target=console --log-level=info"
+exec {_SYSTEMD} --system --unit=try.target --log-target=console --log-level=info
 """
-# A shell with the same view of cgroups as the one that made them; innermost first.
+# Empty as soon as the last process is gone.
 _CLEAR = """
-set -e
-mount --make-rprivate /
-umount -l /sys/fs/cgroup 2>/dev/null || true
-mount -t cgroup2 cgroup2 /sys/fs/cgroup
-find "/sys/fs/cgroup/$1" -depth -type d -exec rmdir {} +
+mount -t cgroup2 cgroup2 /mnt || exit
+for attempt in 1 2 3 4 5 6 7 8 9 10; do
+    find "/mnt/$1" -depth -type d -exec rmdir {} + && exit
+    sleep 0.2
+done
 """
+_COUNT = count()
 
 
 class SystemManager:
@@ -58,17 +65,18 @@ class SystemManager:
 
     Args:
         folder: for its log.
+        network: name of the network namespace that it is in, or "" for ours.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, network: str = "") -> None:
         self.log = folder / "systemd.log"
         self.log.touch()
-        # Two managers in one cgroup would end each other's services.
-        self._cgroup = f"edgegraft-tests-{uuid.uuid4().hex}"
-        command = ["unshare", "--mount", "--pid", "--fork", "--uts", "--ipc", "--kill-child"]
+        self._group = f"edgegraft-tests-{os.getpid()}-{next(_COUNT)}"
+        command = ["nsenter", f"--net=/run/netns/{network}"] if network else []
+        command += ["unshare", "--mount", "--pid", "--fork", "--uts", "--ipc", "--kill-child"]
         with (folder / "boot.log").open("wb") as words:
             self._outer = subprocess.Popen(
-                [*command, "sh", "-c", _BOOT, "boot", str(self.log), self._cgroup], stdout=words, stderr=words
+                [*command, "sh", "-c", _BOOT, "boot", str(self.log), self._group, _ALONE], stdout=words, stderr=words
             )
         try:
             self._pid = self._await()
@@ -76,9 +84,9 @@ class SystemManager:
             self.close()
             raise
 
-    def run(self, command: Sequence[str | Path], timeout_s: float = 400) -> subprocess.CompletedProcess[str]:
+    def run(self, command: Sequence[str | Path], timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
         """Run a program beside it, as root."""
-        enter = ["nsenter", "--target", self._pid, "--mount", "--pid", "--ipc", "--uts"]
+        enter = ["nsenter", "--target", self._pid, "--mount", "--pid", "--ipc", "--uts", "--net", "--cgroup"]
         whole = [*enter, *map(str, command)]
         return subprocess.run(whole, capture_output=True, text=True, timeout=timeout_s, check=False)
 
@@ -101,11 +109,8 @@ class SystemManager:
         """End it with all that it has started."""
         self._outer.kill()
         self._outer.wait()
-        clear = ["unshare", "--mount", "sh", "-c", _CLEAR, "clear", self._cgroup]
-        deadline = time.monotonic() + _END_LIMIT_S
-        # Its processes are gone a moment after it.
-        while subprocess.run(clear, capture_output=True, check=False).returncode and time.monotonic() < deadline:
-            time.sleep(0.1)
+        clear = ["unshare", "--mount", "sh", "-c", _CLEAR, "sh", self._group]
+        subprocess.run(clear, capture_output=True, check=False)
 
     def __enter__(self) -> SystemManager:
         return self
@@ -128,10 +133,10 @@ class SystemManager:
         pytest.skip("systemd does not start in namespaces of its own here (a container without the right to mount?)")
 
 
-def start_system_manager(folder: Path) -> SystemManager:
+def start_system_manager(folder: Path, network: str = "") -> SystemManager:
     """Start one; the test is skipped where that cannot be."""
     if not _SYSTEMD.exists() or shutil.which("systemctl") is None:
         pytest.skip("needs systemd; its Debian package is 'systemd'")
     if os.geteuid() != 0 or shutil.which("unshare") is None or shutil.which("nsenter") is None:
         pytest.skip("needs root, unshare and nsenter (Debian package 'util-linux') for a systemd of its own")
-    return SystemManager(folder)
+    return SystemManager(folder, network)
