@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 _REPOSITORY = Path(__file__).resolve().parent.parent
-_TIME_LIMIT_S = 150
+_TIME_LIMIT_S = 600
 
 
 class Processor(Enum):

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-_START_LIMIT_S = 10.0
+_START_LIMIT_S = 60.0
 PATIENCE_S = 20.0
 
 

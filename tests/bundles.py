@@ -176,7 +176,7 @@ def command_refusal(path: Path, data: bytes, *options: str) -> str:
     command = [str(program), "run", path.name, "--camera", "scene:?live=0&frames=1", *options]
     environment = {**os.environ, "XDG_STATE_HOME": str(path.parent / "state")}
     result = subprocess.run(
-        command, cwd=path.parent, env=environment, capture_output=True, text=True, timeout=120, check=False
+        command, cwd=path.parent, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
     assert (result.returncode, result.stdout) == (1, ""), result.stderr
     *told, line = result.stderr.splitlines()

@@ -1,4 +1,4 @@
-"""Fixtures that several test files share. What is slow is built once per session, from real weights and real code."""
+"""Fixtures that several test files share. What is slow is built once, from real weights and real code."""
 
 from __future__ import annotations
 
@@ -8,15 +8,28 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from workers import ByFile, long_ones_first, made_once
 
 # Started in the background of a script, this process ignores Ctrl-C, and all that it starts would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    """Asked by ``-n``."""
+    config.option.loadscopereorder = False  # the order is the one made below
+    return ByFile(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    long_ones_first(items)
 
 
 @pytest.fixture(scope="session")
@@ -41,9 +54,7 @@ def drawn_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of drawn traffic signs, 24 of each class."""
     from device.scene import draw_dataset
 
-    folder = tmp_path_factory.mktemp("drawn") / "photos"
-    draw_dataset(folder, 24, seed=5)
-    return folder
+    return made_once(tmp_path_factory, "drawn", lambda folder: draw_dataset(folder, 24, seed=5))
 
 
 @pytest.fixture(scope="session")
@@ -56,9 +67,10 @@ def run_folder(drawn_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     from pipeline.config import Budget, TrainConfig
     from pipeline.train import train
 
-    folder = tmp_path_factory.mktemp("runs") / "signs"
-    train(TrainConfig(drawn_photos, folder, size=96, budget=Budget.FAST, seed=1))
-    return folder
+    def make(folder: Path) -> None:
+        train(TrainConfig(drawn_photos, folder, size=96, budget=Budget.FAST, seed=1))
+
+    return made_once(tmp_path_factory, "signs", make)
 
 
 @pytest.fixture(scope="session")
@@ -67,10 +79,11 @@ def bundle_path(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     from export.budget import Budget
     from export.build import ExportConfig, export_run
 
-    path = tmp_path_factory.mktemp("bundles") / "signs.egb"
     # Few validation photos: one answer more or less is three points, and these tests are not about accuracy.
-    export_run(ExportConfig(run_folder, path, budget=Budget(15.0, 50.0)))
-    return path
+    def make(path: Path) -> None:
+        export_run(ExportConfig(run_folder, path, budget=Budget(15.0, 50.0)))
+
+    return made_once(tmp_path_factory, "signs.egb", make)
 
 
 @pytest.fixture(scope="session")
@@ -149,7 +162,7 @@ def edgegraft(tmp_path: Path, state_home: Path) -> Callable[..., subprocess.Comp
     def run(*arguments: str | Path, shell: str = '"$@"') -> subprocess.CompletedProcess[str]:
         command = ["bash", "-c", f"set -o pipefail; {shell}", "bash", str(program), *map(str, arguments)]
         return subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
         )
 
     return run
@@ -173,7 +186,7 @@ def board_python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[st
     def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-S", *map(str, arguments)]
         return subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
         )
 
     return run

@@ -43,7 +43,7 @@ def kill_points(module: str, arguments: Sequence[str | Path], marker: str, log: 
     """Run it to its end; every change of files after the folder ``marker`` was made."""
     calls = ",".join(f"?{call}" for call in _CALLS)
     command = ["strace", "-f", "-qq", "-o", str(log), "-e", f"trace={calls}", *_program(module, arguments)]
-    subprocess.run(command, env=_ENVIRONMENT, check=True, timeout=120)
+    subprocess.run(command, env=_ENVIRONMENT, check=True, timeout=300)
     seen: Counter[str] = Counter()
     points, begun = [], False
     for line in log.read_text(errors="replace").splitlines():
@@ -63,7 +63,7 @@ def run_killed(module: str, arguments: Sequence[str | Path], point: KillPoint) -
     """Run it until it enters this call; the call is not made."""
     inject = f"inject={point.call}:error=EIO:signal=KILL:when={point.turn}"
     command = ["strace", "-f", "-qq", "-o", os.devnull, "-e", f"trace={point.call}", "-e", inject]
-    done = subprocess.run([*command, *_program(module, arguments)], env=_ENVIRONMENT, check=False, timeout=120)
+    done = subprocess.run([*command, *_program(module, arguments)], env=_ENVIRONMENT, check=False, timeout=300)
     assert done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL), f"{point}: it lived on, {done.returncode}"
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from tests.debian_packages import unpacked
 
 _PACKAGES = ("openssh-server", "openssh-client", "libwrap0")
-_START_LIMIT_S = 10.0
+_START_LIMIT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,7 +190,7 @@ def assert_no_log_holds_the_password(uri: str) -> None:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert ran.returncode == 1

@@ -32,7 +32,7 @@ def typed(tmp_path: Path) -> Typed:
         name = module.rpartition(".")[2]
         code = f"import sys, device.cli, {module} as c; sys.exit(device.cli._run({name!r}, c, sys.argv[1:]))"
         command = [sys.executable, "-c", code, *map(str, arguments)]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
 
     return run
 

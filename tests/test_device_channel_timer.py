@@ -37,7 +37,7 @@ def test_systemd_starts_the_poll_and_the_sandbox_leaves_it_what_it_needs(tmp_pat
         manager.run(["systemctl", "daemon-reload"])
         started = manager.run(["systemctl", "start", "edgegraft-update.service"])
         assert started.returncode == 0, started.stderr + manager.log.read_text()[-2000:]
-        manager.until("other.service", 10, ActiveState="active")
+        manager.until("other.service", 60, ActiveState="active")
         assert manager.run(["cat", store / "seen"]).stdout == "here"
         assert manager.run(["cat", store / "error"]).stdout == "Read-only file system"
         assert manager.run(["systemctl", "start", "edgegraft-update.timer"]).returncode == 0

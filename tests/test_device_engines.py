@@ -318,7 +318,7 @@ def test_an_edge_tpu_that_does_not_answer_is_told_from_a_missing_library(
     child = subprocess.run(
         [sys.executable, "-c", program, tmp_path / "model.tflite"],
         env={**os.environ, "LD_LIBRARY_PATH": str(tmp_path)},
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert "EngineError: the Edge TPU does not answer" in child.stderr
     assert "is it plugged in" in child.stderr
@@ -363,7 +363,7 @@ print(load_engine(EngineKind.ONNX, model, 1).accelerator.value)
     child = subprocess.run(
         [sys.executable, "-c", program, tmp_path / "model.onnx"],
         env={**os.environ, "PYTHONPATH": str(gpu_runtime)},
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     there, cuda, tensorrt, cpu = child.stdout.splitlines()
     assert there == "['tensorrt', 'cuda', 'cpu']"

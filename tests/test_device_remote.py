@@ -30,7 +30,7 @@ def bench(server: SshServer, colour_bundle: Path, tmp_path: Path) -> Bench:
         command = [PROGRAM, "bench", colour_bundle, "--on", destination, "--runs", "3", *options]
         around = {**os.environ, "EDGEGRAFT_SSH": server.command, **environment}
         return subprocess.run(
-            command, cwd=tmp_path, env=around, capture_output=True, text=True, timeout=120, check=False
+            command, cwd=tmp_path, env=around, capture_output=True, text=True, timeout=300, check=False
         )
 
     return run  # type: ignore[return-value]

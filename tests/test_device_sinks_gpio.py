@@ -195,7 +195,7 @@ except SinkError as err:
 def test_a_machine_without_pins_or_gpiozero_says_what_to_install() -> None:
     def ran(script: str, *options: str) -> str:
         command = [sys.executable, *options, "-c", script]
-        child = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        child = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
         assert child.returncode == 1
         return child.stderr.strip().splitlines()[-1]
 
@@ -223,5 +223,5 @@ pin.close = lambda close=pin.close: (close(), print(pin.function))
 raise SystemExit(3)
 """
     command = [sys.executable, "-c", script, str(Path(__file__).parent)]
-    child = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    child = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert (child.returncode, child.stdout.split()[:2]) == (3, ["1", "input"]), child.stderr

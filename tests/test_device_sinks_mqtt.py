@@ -434,7 +434,7 @@ def test_home_assistants_own_schema_takes_the_discovery() -> None:
         **{topics.of(name, region, "state"): state for name in HOSTILE for region in REGIONS},
     }
     done = subprocess.run(
-        [python, "-c", CHECK], input=json.dumps(given), capture_output=True, text=True, timeout=120, check=False
+        [python, "-c", CHECK], input=json.dumps(given), capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr
     shown = {(key, option): text for key, option, text in json.loads(done.stdout.splitlines()[-1])}

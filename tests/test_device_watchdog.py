@@ -116,6 +116,6 @@ def test_the_socket_is_not_handed_to_a_child(manager: NotifyManager) -> None:
         "import os, subprocess, sys; from device.watchdog import Notifier; n = Notifier(); n.ready(); "
         "sys.exit(subprocess.call(['sh', '-c', 'test -z \"$NOTIFY_SOCKET\"']))"
     )
-    child = subprocess.run([sys.executable, "-c", program], env=manager.environment(1.0), timeout=60, check=False)
+    child = subprocess.run([sys.executable, "-c", program], env=manager.environment(1.0), timeout=300, check=False)
     assert child.returncode == 0
     assert manager.all() == ["READY=1"]

@@ -124,7 +124,7 @@ def _run_on_small_disk(script: str, folder: Path, size: str) -> list[str]:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert ran.returncode == 0, ran.stderr

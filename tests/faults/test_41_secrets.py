@@ -57,7 +57,7 @@ def test_nothing_shows_the_password_or_the_key(tmp_path: Path) -> None:
         f"http://127.0.0.1:{free_port()}/hook#key=file:{kept}",
     ]
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-c", PROGRAM, *uris], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-X", "dev", "-c", PROGRAM, *uris], capture_output=True, text=True, timeout=300, check=False
     )
     shown = done.stdout + done.stderr
     assert "told 2" in shown, shown
