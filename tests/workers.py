@@ -14,6 +14,9 @@ from xdist.scheduler import LoadScopeScheduling
 # Files whose tests have nothing in common; of any other file one process runs all, for what its tests share.
 APART = ("tests/test_all_backbones.py", "tests/faults/test_01_kill_points.py", "tests/faults/test_06_mutations.py")
 
+# Half an hour of one process.
+LONGEST = "test_virtual_board.py"
+
 
 class ByFile(LoadScopeScheduling):
     """A process that has little left to do gets the next file, in the order in which they were collected."""
@@ -26,7 +29,7 @@ class ByFile(LoadScopeScheduling):
 def long_ones_first(items: list[pytest.Item]) -> None:
     """Files with a long test before the others, so that none is begun when all else is done."""
     long = {item.path for item in items if item.get_closest_marker("long")}
-    items.sort(key=lambda item: item.path not in long)
+    items.sort(key=lambda item: (item.path.name != LONGEST, item.path not in long))
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:

@@ -34,7 +34,7 @@ def switch(
 
     Raises:
         Unhealthy: it did not get healthy, and ``journal.back`` is at work again.
-        NoWayBack: neither is healthy, or there is none to go back to; the service is stopped.
+        NoWayBack: neither is healthy, or there is none to go back to; in that case the service is stopped.
     """
     try:
         verdict = _try_it(store, journal, service, window, tell)
@@ -176,12 +176,11 @@ def _return(store: Store, journal: Journal, service: Service, window: HealthWind
     before = _started(service, journal.back, window)
     if before.healthy:
         raise Unhealthy(f"{journal.to}: {verdict.reason}; {journal.back} is at work again")
-    # Going to and fro between two bad ones helps nobody.
-    with suppress(DeviceError):
-        service.stop()
+    # Going to and fro between two bad ones helps nobody. But it has worked before, and may again: a board that is busy
+    # or hot answers late, and one that crashes again and again is given up by systemd.
     raise NoWayBack(
-        f"{journal.to}: {verdict.reason}; and {journal.back}, to which this board went back: {before.reason}; the "
-        "service is stopped: look at its log, the camera and the power supply"
+        f"{journal.to}: {verdict.reason}; and {journal.back}, to which this board went back: {before.reason}; it is "
+        "left at work: look at its log, the camera and the power supply"
     )
 
 
