@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -205,6 +207,19 @@ def test_one_that_runs_wild_is_held_down() -> None:
     with bench:
         bench.until(lambda: "too fast" in bench.feed.status().reason)
         assert bench.feed.status().frames_per_second < 100
+
+
+def test_it_is_looked_after_while_frames_come() -> None:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads take turns all the time, as on a busy board
+    try:
+        with Bench(lambda tried: Scripted(pause_s=0.0), limits=replace(QUICK, most_fps=1e5)) as bench:
+            bench.until(lambda: bench.feed.status().frames > 1024)
+            for _ in range(3000):
+                bench.feed.check(time.monotonic())
+                assert bench.feed.status().frames_per_second > 0
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_a_film_that_comes_to_its_end_ends_its_lane() -> None:

@@ -248,7 +248,8 @@ class SupervisedFeed:
             self._recover()
 
     def _rate(self, now: float) -> float:
-        recent = [at for at in self._arrivals if now - at <= self._limits.rate_window_s]
+        # A copy, for the thread that reads the camera adds to it meanwhile.
+        recent = [at for at in self._arrivals.copy() if now - at <= self._limits.rate_window_s]
         return round((len(recent) - 1) / (recent[-1] - recent[0]), 2) if len(recent) > 1 else 0.0
 
     def _degrade(self, reason: str) -> None:
