@@ -137,9 +137,8 @@ class Board:
         begin = self.clock()
         while not self.answer_times(begin):
             if time.monotonic() > end:
-                raise BoardError(
-                    f"it says that it works, but no answer came within {_ANSWER_LIMIT_S:.0f} s\n{self.machine.last_lines()}"
-                )
+                late = f"no answer came within {_ANSWER_LIMIT_S:.0f} s"
+                raise BoardError(f"it says that it works, but {late}\n{self.machine.last_lines()}")
             time.sleep(1)
 
 
