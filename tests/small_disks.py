@@ -48,8 +48,15 @@ class Card:
         Path("/sys/fs/ext4", device, "trigger_fs_error").write_text("1")
 
     def put_in_again(self) -> None:
-        """Pulled, checked and mounted anew, as at a boot."""
-        _run("umount", self.place)
+        """Pulled, checked and mounted anew, as at a boot.
+
+        As a copy: another process's mount namespace may hold on to the file system in the state that it was in.
+        """
+        subprocess.run(["sync", "-f", self.place], capture_output=True, check=False)
+        _run("umount", "--lazy", self.place)
+        copy = self.image.with_name("copy.img")
+        _run("cp", "--sparse=always", self.image, copy)
+        copy.replace(self.image)
         # 1: errors were found and mended.
         checked = subprocess.run(["e2fsck", "-fy", self.image], capture_output=True, text=True, check=False)
         assert checked.returncode in (0, 1), checked.stdout
@@ -88,9 +95,9 @@ def card(folder: Path, megabytes: int = 64, really: int | None = None) -> Iterat
         try:
             yield made
         finally:
-            _run("umount", place)
+            _run("umount", "--lazy", place)
     finally:
-        _run("umount", under)
+        _run("umount", "--lazy", under)
 
 
 def give_more(made: Card, megabytes: int) -> None:

@@ -290,7 +290,7 @@ def test_it_runs_in_its_sandbox_says_ready_and_is_started_again_when_it_hangs(
     assert status.returncode == 0, status.stderr
     assert json.loads(status.stdout) | {"restarts": 0, "fed_at": 0} == {
         "unit": "edgegraft", "installed": True, "active": "active", "detail": "running", "result": "success",
-        "text": "ok", "restarts": 0, "enabled": True, "fed_at": 0,
+        "text": "ok", "restarts": 0, "enabled": True, "fed_at": 0, "pending": False,
     }  # fmt: skip
     # Everything in it stands still, as in an endless loop inside a driver.
     manager.run(["kill", "-STOP", process])
