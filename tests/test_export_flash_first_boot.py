@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -241,7 +242,7 @@ def test_the_boards_part_makes_the_runtime_and_hands_every_option_on(
     ]  # fmt: skip
     # What a workstation looks for that comes over SSH later.
     asked = json.loads((board.flashed / "asked-a").read_text())
-    assert asked == {"runtime": venv.name, "service": ['--camera=it\'s $(x) "q" %i; `y`']}
+    assert asked == {"runtime": venv.name, "service": ['--camera=it\'s $(x) "q" %i; `y`'], "rules": ""}
     assert board.command.resolve() == venv.resolve() / "bin/edgegraft"
     assert (board.home / "done").exists()
     assert (board.home / "bundle.egb").read_bytes() == config.bundle.read_bytes()
@@ -250,6 +251,36 @@ def test_the_boards_part_makes_the_runtime_and_hands_every_option_on(
         "first_boot.py",
         "prepared.json",
     ]
+
+
+@pytest.mark.parametrize(("files", "label", "short"), [(PI_OS, "bootfs", False), (DEBIAN, "CIDATA", True)])
+def test_no_boot_of_debian_waits_long_for_a_network(
+    tmp_path: Path,
+    config: CardConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    files: dict[str, bytes],
+    label: str,
+    short: bool,
+) -> None:
+    folder = write_folder(tmp_path / label, files)
+    prepare_card(changed(config, boot=folder))
+    network = yaml.safe_load((folder / "network-config").read_text())
+    assert ("optional" in network["network"]["ethernets"]["eth0"]) is not short
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "systemctl").write_text('#!/bin/sh\necho "$@" >>"$0.calls"\n')
+    (programs / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    board = Board(tmp_path / "board")
+    board.enable(folder / "edgegraft")
+    assert "enable edgegraft-first-boot.service" in (programs / "systemctl.calls").read_text()
+    waiter = board.units / "systemd-networkd-wait-online.service.d/edgegraft.conf"
+    assert waiter.exists() is short
+    if short and shutil.which("systemd-analyze"):
+        unit = tmp_path / "systemd-networkd-wait-online.service"
+        unit.write_text(waiter.read_text().replace("ExecStart=\n", ""))
+        done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
+        assert "not executable" in done.stderr or done.returncode == 0, done.stderr
 
 
 def test_a_refusal_on_the_board_is_told_on_the_card_and_tried_again(

@@ -45,7 +45,6 @@ echo 'options vivid n_devs=1' >"$1/etc/modprobe.d/camera.conf"
 cat >"$1/etc/cloud/cloud.cfg.d/90_board.cfg" <<EOT
 # No clouds are looked for, and no module that takes minutes of an emulated processor.
 datasource_list: [NoCloud, None]
-locale: false
 cloud_config_modules: [set-passwords, runcmd]
 cloud_final_modules: [scripts-user, ssh-authkey-fingerprints, keys-to-console, final-message]
 EOT

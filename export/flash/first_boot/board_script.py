@@ -35,6 +35,15 @@ RestartSec=30
 [Install]
 WantedBy=multi-user.target
 """
+# Debian's cloud-init holds up the whole boot until there is a network, and systemd-networkd gives that up after two
+# minutes, at every boot.
+_WAITER = "systemd-networkd-wait-online"
+_SHORT_WAIT = f"""\
+# Written by edgegraft: without a network, too, this board is soon at work.
+[Service]
+ExecStart=
+ExecStart=/lib/systemd/{_WAITER} --any --timeout=15
+"""
 _SMALL = ("first_boot.py", "options.json", "files.sha256", "bundle.egb", "bundle.egb.sig", "root.json", "rules.toml")
 
 
@@ -60,6 +69,10 @@ class Board:
         unit = self.units / "edgegraft-first-boot.service"
         unit.parent.mkdir(parents=True, exist_ok=True)
         write(unit, _UNIT.format(home=self.home).encode())
+        if json.loads((card / "options.json").read_text())["short_wait"]:
+            waiter = self.units / f"{_WAITER}.service.d" / "edgegraft.conf"
+            waiter.parent.mkdir(exist_ok=True)
+            write(waiter, _SHORT_WAIT.encode())
         os.sync()
         run("systemctl", "daemon-reload")
         run("systemctl", "enable", unit.name)

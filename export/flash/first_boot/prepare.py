@@ -153,6 +153,7 @@ def _options(config: CardConfig, system: System, wheels: list[Path]) -> bytes:
         "name": config.unit,
         "allow_unsigned": config.allow_unsigned,
         "rules": sha256(config.rules.read_bytes()).hexdigest() if config.rules is not None else "",
+        "short_wait": system.waits_for_links,
         "runtime": runtime_key(SYSTEM_PYTHON, system.python, digests),
         "prepared_at": int(time.time()),
     }
@@ -189,7 +190,7 @@ def _seeds(card: Card, config: CardConfig, instance: str, system: System) -> dic
     where = card.where
     user = seed.user_data(before["user-data"] or b"", config.person, config.wifi is not None, where, config.replace)
     after = {
-        "network-config": seed.network_config(before["network-config"], config.wifi, where, system.optional_links),
+        "network-config": seed.network_config(before["network-config"], config.wifi, where, not system.waits_for_links),
         "meta-data": seed.meta_data(before["meta-data"] or b"", instance, where),
         "cmdline.txt": seed.command_line(before["cmdline.txt"] or b"", instance, config.wifi, where),
         "user-data": user,

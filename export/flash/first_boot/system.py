@@ -30,14 +30,14 @@ class System:
         name: for people.
         python: major and minor version of its ``python3``.
         glibc: of its C library.
-        optional_links: links that need not come up are told so. Debian's systemd-networkd waits two minutes at every
-            boot, the SSH server with it, when there is no other.
+        waits_for_links: its boot is held up until a link is up: by links that are said to be optional for two minutes,
+            so none is (systemd 252).
     """
 
     name: str
     python: str
     glibc: tuple[int, int]
-    optional_links: bool = True
+    waits_for_links: bool = False
 
 
 _GLIBC = {"3.10": (2, 35), "3.11": (2, 36), "3.12": (2, 39), "3.13": (2, 41)}
@@ -123,7 +123,7 @@ def _debian(card: Card, names: set[str], python: str) -> System:
             "vmlinuz-6.12.*-arm64 (13) on it; say its Python with --python 3.11"
         )
     return System(
-        f"Debian {release} with cloud-init" if release else "a system with cloud-init", version, (2, 36), False
+        f"Debian {release} with cloud-init" if release else "a system with cloud-init", version, (2, 36), True
     )
 
 
