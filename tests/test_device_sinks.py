@@ -82,6 +82,17 @@ def test_a_second_run_appends_to_the_file_of_the_first(tmp_path: Path) -> None:
     assert [json.loads(line)["frame"] for line in path.read_text(encoding="utf-8").splitlines()] == [1, 2]
 
 
+@pytest.mark.parametrize("torn", [b'{"frame": 1', b"\0" * 300])
+def test_what_a_power_cut_left_of_a_line_spoils_no_other(tmp_path: Path, torn: bytes) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b'{"frame": 0}\n' + torn)
+    sink = open_sink(f"jsonl:{path}")
+    sink.write(Result(prediction(2)))
+    sink.close()
+    first, rest, last = path.read_bytes().splitlines()
+    assert (first, rest, json.loads(last)["frame"]) == (b'{"frame": 0}', torn, 2)
+
+
 def test_a_line_can_be_read_before_the_sink_is_closed(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     sink = open_sink(f"jsonl:{path}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -66,6 +67,19 @@ def open_jsonl(uri: str) -> JsonLinesSink:
     if not target:
         raise SinkError("jsonl: has no target; expected jsonl:- or jsonl:FILE")
     try:
-        return JsonLinesSink(Path(target).open("ab"), target)
+        torn = _torn(Path(target))
+        stream = Path(target).open("ab")
+        if torn:
+            stream.write(b"\n")
+        return JsonLinesSink(stream, target)
     except OSError as err:
         raise SinkError(f"{target}: {err.strerror}; name a file in a folder that exists and can be written") from err
+
+
+def _torn(path: Path) -> bool:
+    """Whether its last line has no end, as after a power cut: what follows must not become a part of it."""
+    if not path.is_file() or path.stat().st_size == 0:
+        return False
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"

@@ -101,7 +101,7 @@ class Board:
 
     def answer_times(self, since: float = 0.0) -> list[float]:
         """When each of the last frames was captured, on the board's clock."""
-        text = self.workstation.ssh(f"sudo tail -n 6000 {ANSWERS} | grep -o '\"captured_at\":[0-9.]*'").stdout
+        text = self.workstation.ssh(f"sudo tail -n 6000 {ANSWERS} | grep -ao '\"captured_at\":[0-9.]*'").stdout
         return [each for each in map(float, re.findall(r":([0-9.]+)", text)) if each >= since]
 
     def longest_gap(self, since: float) -> float:
