@@ -67,19 +67,17 @@ def open_jsonl(uri: str) -> JsonLinesSink:
     if not target:
         raise SinkError("jsonl: has no target; expected jsonl:- or jsonl:FILE")
     try:
-        torn = _torn(Path(target))
-        stream = Path(target).open("ab")
-        if torn:
-            stream.write(b"\n")
-        return JsonLinesSink(stream, target)
+        _end_torn_line(Path(target))
+        return JsonLinesSink(Path(target).open("ab"), target)
     except OSError as err:
         raise SinkError(f"{target}: {err.strerror}; name a file in a folder that exists and can be written") from err
 
 
-def _torn(path: Path) -> bool:
-    """Whether its last line has no end, as after a power cut: what follows must not become a part of it."""
+def _end_torn_line(path: Path) -> None:
+    """After a power cut the last line may have no end: what follows must not become a part of it."""
     if not path.is_file() or path.stat().st_size == 0:
-        return False
-    with path.open("rb") as file:
+        return
+    with path.open("r+b") as file:
         file.seek(-1, os.SEEK_END)
-        return file.read(1) != b"\n"
+        if file.read(1) != b"\n":
+            file.write(b"\n")

@@ -14,7 +14,7 @@ from typing import Any
 
 from device.console import printable
 from device.errors import EdgegraftError, RemoteError, UsageError
-from device.releases.refusals import HostKeyRefused, NoSpace, Refusal
+from device.releases.refusals import HostKeyRefused, NoSpace, ReadOnly, Refusal
 from device.service import unit_name
 from device.ssh import Answer, Connection
 from export.flash.board_places import HOME, RUNTIMES
@@ -25,6 +25,7 @@ from export.flash.probe import BoardInfo, probe
 _HOME = HOME
 _RUNTIMES = RUNTIMES
 _NEVER = "never"
+_NOT_STORED = 98
 _PREPARE = f"""\
 mkdir -p {_HOME}/wheels && chmod 700 {_HOME} && cd {_HOME}/wheels || exit 98
 test -e {_RUNTIMES}/"$1"/.complete && echo complete
@@ -190,7 +191,9 @@ class _Flasher:
     def runtime(self) -> str:
         """Make it where it is not there; its key."""
         wheels = self._parcels.wheels(self._info, self._say)
-        there = self._run(_PREPARE, wheels.key).output
+        prepared = self._run(_PREPARE, wheels.key)
+        self._require_stored(prepared, "what is sent")
+        there = prepared.output
         if "complete" not in there.split():
             missing = [path for path in wheels.paths if f"{self._parcels.digest(path)}  {path.name}" not in there]
             self._say(f"{self._connection.destination}: sending {len(missing)} wheels")
@@ -281,12 +284,18 @@ class _Flasher:
             stream.seek(min(int(have) if have.isdigit() else 0, path.stat().st_size))
             rest = stream.read()
         done = self._run(_APPEND, name, digest, stdin=rest)
-        if done.code == 98:
-            raise NoSpace(f"{self._connection.destination}: {path.name} could not be stored ({done.last})")
+        self._require_stored(done, path.name)
         if done.code:
             raise RemoteError(
                 f"{self._connection.destination}: {path.name} did not arrive whole ({printable(done.last)}); try again"
             )
+
+    def _require_stored(self, done: Answer, what: str) -> None:
+        """Raises NoSpace or ReadOnly where a script could not write, as the board's own installer would."""
+        if done.code != _NOT_STORED:
+            return
+        kind = ReadOnly if "read-only" in done.last.lower() else NoSpace
+        raise kind(f"{self._connection.destination}: {what} could not be stored ({done.last}); what ran there runs on")
 
     def _run(self, script: str, *arguments: str, stdin: bytes = b"") -> Answer:
         return self._connection.run(script, *arguments, stdin=stdin, root=self._root)
