@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from device.releases.recover import Recovered, recover
-from device.releases.refusals import Busy
+from device.releases.refusals import Busy, Refusal
 from device.releases.store import Store
 
 
@@ -17,6 +17,10 @@ def main(root: str) -> None:
         with store.locked():
             outcome = recover(store)
     except Busy:
+        return
+    except Refusal as err:
+        # A disk that takes no writes: what ``current`` leads to is started all the same.
+        print(f"edgegraft: {err}", file=sys.stderr)
         return
     if outcome is not Recovered.NOTHING:
         print(f"edgegraft: {outcome.value}", file=sys.stderr)

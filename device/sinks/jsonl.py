@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -15,18 +18,22 @@ from device.prediction import Prediction
 from device.sinks.base import Result, SinkGone, Want
 from device.status import Status
 
+_PASSING = (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO)
+
 
 class JsonLinesSink:
     """Implements ``Sink``. Every line is flushed, so that a reader sees it at once.
 
     Args:
-        stream: binary and writable; closed at the end unless it is standard output.
+        stream: binary and writable; closed at the end unless it is standard output. None: it cannot be opened yet.
         name: for messages.
+        open_stream: tried again at every write for as long as there is none.
     """
 
-    def __init__(self, stream: IO[bytes], name: str) -> None:
+    def __init__(self, stream: IO[bytes] | None, name: str, open_stream: Callable[[], IO[bytes]] | None = None) -> None:
         self._stream = stream
         self._name = name
+        self._open_stream = open_stream
         self._encoder = msgspec.json.Encoder()
 
     def wants(self, prediction: Prediction) -> Want:
@@ -39,6 +46,9 @@ class JsonLinesSink:
     def write(self, result: Result) -> None:
         """See ``Sink.write``. Fields are those of ``Prediction``; ``top`` is a list of [class, probability]."""
         try:
+            if self._stream is None:
+                assert self._open_stream is not None
+                self._stream = self._open_stream()
             self._stream.write(self._encoder.encode(result.prediction) + b"\n")
             self._stream.flush()
         except BrokenPipeError as err:
@@ -48,7 +58,7 @@ class JsonLinesSink:
 
     def close(self) -> None:
         """See ``Sink.close``."""
-        if self._stream is not sys.stdout.buffer:
+        if self._stream is not None and self._stream is not sys.stdout.buffer:
             with suppress(OSError):  # every line was flushed; nothing can be lost here
                 self._stream.close()
 
@@ -56,8 +66,10 @@ class JsonLinesSink:
 def open_jsonl(uri: str) -> JsonLinesSink:
     """``jsonl:-`` is standard output, anything else a file that is appended to.
 
+    A disk that is full or read-only now is no reason not to classify: the file is opened when it can be.
+
     Raises:
-        SinkError: the file cannot be written.
+        SinkError: the file cannot be written, for another reason.
     """
     target = uri.partition(":")[2]
     if target == "-":
@@ -66,11 +78,18 @@ def open_jsonl(uri: str) -> JsonLinesSink:
         return JsonLinesSink(sys.stdout.buffer, "standard output")
     if not target:
         raise SinkError("jsonl: has no target; expected jsonl:- or jsonl:FILE")
+    open_stream = partial(_open, Path(target))
     try:
-        _end_torn_line(Path(target))
-        return JsonLinesSink(Path(target).open("ab"), target)
+        return JsonLinesSink(open_stream(), target)
     except OSError as err:
+        if err.errno in _PASSING:
+            return JsonLinesSink(None, target, open_stream)
         raise SinkError(f"{target}: {err.strerror}; name a file in a folder that exists and can be written") from err
+
+
+def _open(path: Path) -> IO[bytes]:
+    _end_torn_line(path)
+    return path.open("ab")
 
 
 def _end_torn_line(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,13 +12,17 @@ import pytest
 
 from device.bundle import Bundle
 from device.classifier import open_classifier
+from device.errors import SinkError
 from device.releases.base import FakeService
 from device.releases.refusals import ReadOnly
 from device.releases.store import Store
 from device.releases.trial import FakeTrial
+from device.sinks import open_sink
+from device.sinks.base import Result
 from tests.bundles import plain_picture
 from tests.fault_board import FaultBoard, moved
 from tests.releases import require_good
+from tests.sink_inputs import prediction
 from tests.small_disks import Card, card
 
 
@@ -39,12 +44,27 @@ def test_read_only_from_the_start(fault_board: FaultBoard, tmp_path: Path) -> No
     with card(tmp_path) as disk:
         board = moved(fault_board, disk.place)
         disk.remount("ro")
-        start(board)  # its failure does not keep a service from starting: the unit says so
+        done = start(board)  # does not keep a service from starting, nor fills its log
+        assert (done.returncode, done.stderr.count("\n")) == (0, 1), done.stderr
         require_classifies(board.store)
         message = board.refused(board.good, 18, mend=lambda: disk.remount("rw"))
     assert message.endswith(
         "the file system is read-only; remount it writable (mount -o remount,rw); what ran before goes on running"
     )
+
+
+def test_answers_are_written_again_once_they_can_be(tmp_path: Path) -> None:
+    with card(tmp_path) as disk:
+        file = disk.place / "answers.jsonl"
+        disk.remount("ro")
+        sink = open_sink(f"jsonl:{file}")
+        for _ in range(2):
+            with pytest.raises(SinkError, match="Read-only file system"):
+                sink.write(Result(prediction(1)))
+        disk.remount("rw")
+        sink.write(Result(prediction(2)))
+        sink.close()
+        assert [json.loads(line)["frame"] for line in file.read_text().splitlines()] == [2]
 
 
 def test_read_only_before_the_first_release(fault_board: FaultBoard, tmp_path: Path) -> None:
