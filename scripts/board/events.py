@@ -148,10 +148,11 @@ def roll_back(story: Story, version: str = "3.0.0") -> None:
 
 def power_cuts(story: Story, count: int, chance: random.Random) -> None:
     """Updates during which the power goes, spread over the time that an update takes."""
-    for number in range(count):
+    parts = chance.sample(range(count), count)
+    for number, part in enumerate(parts):
         new = f"2.1.{number}"
         story.workstation.next_version(new)
-        moment = story.update_s * (number + chance.random()) / count
+        moment = story.update_s * (part + chance.random()) / count
         with story.event(f"power cut {number + 1} of {count}, {moment:.0f} s into the update to {new}") as words:
             process = story.workstation.begin(
                 "flash", story.workstation.bundle(new), "--ssh", HOST, "--watch", str(WATCH_S)
