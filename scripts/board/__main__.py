@@ -70,7 +70,7 @@ def prove(folder: Path, args: argparse.Namespace, happened: list[Event]) -> bool
     happened.append(Event("photos to a signed bundle on the workstation", time.monotonic() - begin, "signs 1.0.0"))
     seconds = events.flash_card(workstation, disk)
     happened.append(Event("flash --image", seconds, "the card is ready"))
-    machine = Machine(folder, disk, say)
+    machine = Machine(folder, disk)
     story = Story(Board(machine, workstation), say, happened)
     try:
         events.first_boot(story)

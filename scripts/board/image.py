@@ -102,8 +102,7 @@ def as_root(command: Sequence[str]) -> str:
 
 def _suite() -> str:
     """The host's, whose mirror is at hand; on other systems Debian's own default mirror serves a fixed one."""
-    words = dict(re.findall(r'^(\w+)="?([^"\n]*)', Path("/etc/os-release").read_text(), re.MULTILINE))
-    return words["VERSION_CODENAME"] if words.get("ID") == "debian" else _DEFAULT_SUITE
+    return _host()["VERSION_CODENAME"] if _is_debian() else _DEFAULT_SUITE
 
 
 def _sources() -> list[str]:
@@ -112,7 +111,11 @@ def _sources() -> list[str]:
 
 
 def _is_debian() -> bool:
-    return "\nID=debian" in "\n" + Path("/etc/os-release").read_text()
+    return _host().get("ID") == "debian"
+
+
+def _host() -> dict[str, str]:
+    return dict(re.findall(r'^(\w+)="?([^"\n]*)', Path("/etc/os-release").read_text(), re.MULTILINE))
 
 
 def _register_emulator() -> None:

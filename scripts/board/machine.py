@@ -7,7 +7,6 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +20,6 @@ _KERNEL_WORDS = (
 )
 _READ_ONLY = "ro systemd.mask=systemd-remount-fs.service"
 _LOOK_EVERY_S = 0.5
-_OFF_LIMIT_S = 240.0
 
 
 class BoardError(Exception):
@@ -43,15 +41,13 @@ class Machine:
     Args:
         folder: for sockets, consoles and the disk.
         disk: of the board; written to.
-        say: takes lines on the way.
     """
 
-    def __init__(self, folder: Path, disk: Path, say: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, disk: Path) -> None:
         self.port = _free_port()
         self.boots = 0
         self._folder = folder
         self._disk = disk
-        self._say = say
         self._kernel, self._initrd = boot_files(disk, folder)
         self._emulator: subprocess.Popen[bytes] | None = None
         self._disk_server: subprocess.Popen[bytes] | None = None
@@ -88,19 +84,6 @@ class Machine:
         self._disk_server.wait(60)
         said = json.loads((self._folder / "loss.json").read_text())
         return Loss(said["flushes"], said["unflushed_blocks"], said["lost_blocks"])
-
-    def shut_down(self) -> None:
-        """As with a power button.
-
-        Raises:
-            BoardError: it does not go off.
-        """
-        assert self._emulator is not None
-        self._monitor("system_powerdown")
-        try:
-            self._emulator.wait(_OFF_LIMIT_S)
-        except subprocess.TimeoutExpired as err:
-            raise BoardError(f"it does not go off within {_OFF_LIMIT_S:.0f} s\n{self.last_lines()}") from err
 
     def wait_for(self, words: str, limit_s: float) -> float:
         """Wait until the console has said this; the seconds it took.

@@ -104,7 +104,7 @@ class Workstation:
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.folder / "login"], check=True)
 
     def train(self, size: int) -> None:
-        """Photos to a signed first and second version."""
+        """Photos to a signed first version."""
         draw_dataset(self.folder / "photos", 24, seed=5)
         self.must("train", "photos", "--out", "run", "--budget", "fast", "--no-flip", "--size", str(size))
         self.must(
