@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 import time
@@ -272,11 +273,12 @@ def test_a_thousand_reconnects_leave_no_thread_and_no_descriptor() -> None:
 
     limits = Supervision(back_off_s=1e-4, most_back_off_s=1e-4)
     bench = Bench(lambda tried: Held(), limits=limits)
+    gc.collect()  # what an earlier test left open may not close while this one counts
     threads, descriptors = threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
     with bench:
         bench.until(lambda: len(bench.opened) >= 1000)
         assert threading.active_count() == threads + 1
     assert threading.active_count() == threads
-    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
+    assert len(list(Path("/proc/self/fd").iterdir())) <= descriptors
     assert all(source.closed for source in bench.opened)
     assert len(bench.told) <= 2 * len(bench.opened)

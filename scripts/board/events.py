@@ -19,6 +19,7 @@ from board.workstation import HOST, USER, Workstation
 WATCH_S = 16
 _FIRST_BOOT_LIMIT_S = 2400.0
 _GAP_BAR_S = 2.0
+_NEXT_FLUSH_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,10 @@ def roll_back(story: Story, version: str = "3.0.0") -> None:
 
 
 def power_cuts(story: Story, count: int, chance: random.Random) -> None:
-    """Updates during which the power goes, spread over the time that an update takes."""
+    """Updates during which the power goes, spread over the time that an update takes.
+
+    Every second one goes at the first flush from then on, which is not done: of what was written most is lost then.
+    """
     parts = chance.sample(range(count), count)
     for number, part in enumerate(parts):
         new = f"2.1.{number}"
@@ -158,11 +162,12 @@ def power_cuts(story: Story, count: int, chance: random.Random) -> None:
                 "flash", story.workstation.bundle(new), "--ssh", HOST, "--watch", str(WATCH_S)
             )
             time.sleep(moment)
-            loss = story.machine.cut_power()
+            loss = story.machine.cut_power(_NEXT_FLUSH_S if number % 2 else 0.0)
             os.killpg(process.pid, signal.SIGKILL)
             said = process.communicate()[1].strip().splitlines()
             words.append(f'at "{said[-1].partition(": ")[2] if said else "the beginning"}"')
-            words.append(f"{loss.lost_blocks} of {loss.unflushed_blocks} unflushed blocks lost")
+            when = "in a flush, " if loss.in_a_flush else ""
+            words.append(f"{when}{loss.lost_blocks} of {loss.unflushed_blocks} unflushed blocks lost")
             story.machine.switch_on()
             story.board.reachable()
             state = story.board.working(story.version, new)

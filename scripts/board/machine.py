@@ -20,6 +20,7 @@ _KERNEL_WORDS = (
 )
 _READ_ONLY = "ro systemd.mask=systemd-remount-fs.service"
 _LOOK_EVERY_S = 0.5
+_TRAP = "trap"
 
 
 class BoardError(Exception):
@@ -33,6 +34,7 @@ class Loss:
     flushes: int
     unflushed_blocks: int
     lost_blocks: int
+    in_a_flush: bool
 
 
 class Machine:
@@ -64,7 +66,7 @@ class Machine:
     def switch_on(self, cable: bool = True, read_only: bool = False) -> None:
         """Power, with or without a network cable; ``read_only``: the root file system takes no writes."""
         self.boots += 1
-        for name in ("disk.sock", "monitor.sock", "loss.json"):
+        for name in ("disk.sock", "monitor.sock", "loss.json", _TRAP, _TRAP + volatile_disk.CAUGHT):
             (self._folder / name).unlink(missing_ok=True)
         self._serve_disk()
         words = f"{_KERNEL_WORDS} {_READ_ONLY if read_only else 'rw'}"
@@ -75,15 +77,22 @@ class Machine:
         """The network cable."""
         self._monitor("set_link net0 on")
 
-    def cut_power(self) -> Loss:
-        """At once. Of what was not flushed a part is lost."""
+    def cut_power(self, next_flush_s: float = 0.0) -> Loss:
+        """At once, or at the next flush within ``next_flush_s``. Of what was not flushed a part is lost."""
         assert self._emulator is not None
         assert self._disk_server is not None
+        trap, caught = self._folder / _TRAP, self._folder / (_TRAP + volatile_disk.CAUGHT)
+        deadline = time.monotonic() + next_flush_s
+        if next_flush_s:
+            trap.touch()
+        while not caught.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
         self._emulator.kill()
         self._emulator.wait()
+        trap.unlink(missing_ok=True)
         self._disk_server.wait(60)
         said = json.loads((self._folder / "loss.json").read_text())
-        return Loss(said["flushes"], said["unflushed_blocks"], said["lost_blocks"])
+        return Loss(said["flushes"], said["unflushed_blocks"], said["lost_blocks"], caught.exists())
 
     def wait_for(self, words: str, limit_s: float) -> float:
         """Wait until the console has said this; the seconds it took.
@@ -127,6 +136,7 @@ class Machine:
             "python",
         ]
         options = [f"file={self._disk}", f"seed={self.boots}", f"report={self._folder / 'loss.json'}"]
+        options.append(f"trap={self._folder / _TRAP}")
         self._disk_server = subprocess.Popen([*program, volatile_disk.__file__, *options])
         deadline = time.monotonic() + 30
         while not socket_file.exists():

@@ -4,8 +4,12 @@ Killing an emulator leaves all that it has written in the host's memory, so it p
 file only with a flush. When the connection ends without one, each block of 4 KiB that is still in the cache survives or
 not by chance, in no order: as in the worst card that still keeps its word about flushes.
 
+The cache is empty most of the time, so a moment that is chosen by chance rarely finds something in it. While the file
+``trap`` exists, the first flush that would make something durable is held up until the emulator is killed, and never
+done: the power goes when most is lost.
+
 Runs in the Python of nbdkit's Debian package: standard library only. Parameters: ``file``, ``seed``, ``report`` (a JSON
-file that says what the last connection lost).
+file that says what the last connection lost), ``trap``.
 """
 
 from __future__ import annotations
@@ -13,10 +17,12 @@ from __future__ import annotations
 import json
 import os
 import random
+import time
 from pathlib import Path
 
 API_VERSION = 2
 BLOCK_BYTES = 4096
+CAUGHT = ".caught"
 
 _settings: dict[str, str] = {}
 
@@ -94,7 +100,13 @@ def pwrite(disk: Cached, buffer: bytearray, offset: int, flags: int) -> None:
 
 
 def flush(disk: Cached, flags: int) -> None:
-    """What is in the cache survives from now on."""
+    """What is in the cache survives from now on; in the trap it does not."""
+    trap = Path(_settings["trap"])
+    if disk.blocks and trap.exists():
+        trap.with_name(trap.name + CAUGHT).touch()
+        while trap.exists():
+            time.sleep(0.01)
+        raise OSError("the power is gone")
     for number in sorted(disk.blocks):
         os.pwrite(disk.handle, disk.blocks[number], number * BLOCK_BYTES)
     disk.blocks.clear()

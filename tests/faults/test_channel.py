@@ -166,7 +166,8 @@ def test_endless_answers_are_cut_off(publisher: Publisher, site: StaticServer, t
     site.forget()
     with pytest.raises(ChannelError):
         listed(publisher, site, tmp_path / "other")
-    assert site.sent < 8_000_000
+    # What a client takes at most, and what the sockets of both sides hold.
+    assert site.sent < 20_000_000
     with publisher.board(site, tmp_path / "board") as client, pytest.raises(Damaged, match="more than"):
         client._fetcher.resume(target.get_prefixed_paths()[0], tmp_path / "part", target.length, lambda count: None)
     assert (tmp_path / "part").stat().st_size == 0
