@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from device.console import printable
 from device.errors import RemoteError, UsageError
@@ -43,12 +46,12 @@ class Connection:
             shown = printable(self.destination)
             raise UsageError(f"--ssh '{shown}': expected user@host or a name from your SSH configuration")
 
-    def run(self, script: str, *arguments: str, stdin: bytes = b"", root: str = "") -> Answer:
+    def run(self, script: str, *arguments: str, stdin: bytes | Path = b"", root: str = "") -> Answer:
         """Run a shell script there.
 
         Args:
             script: for ``sh``; ``arguments`` are ``$1`` and so on. Both can be seen by others there: no secrets.
-            stdin: what the script reads.
+            stdin: what the script reads; a large one as a file.
             root: how root is had: "sudo", or "" where it need not.
 
         Raises:
@@ -71,14 +74,16 @@ class Connection:
             raise RemoteError(f"{self.destination}: it did not work there ({_last(said)}); try again")
         return data
 
-    def _ask(self, script: str, arguments: Sequence[str], stdin: bytes, root: str) -> tuple[int, bytes, str]:
+    def _ask(self, script: str, arguments: Sequence[str], stdin: bytes | Path, root: str) -> tuple[int, bytes, str]:
         inner = ["sh", "-c", f"echo {_MARK}\n{script}", "sh", *arguments]
         remote = shlex.join([*(["sudo", "-n"] if root == "sudo" else []), *inner])
         command = [*shlex.split(os.environ.get("EDGEGRAFT_SSH", "ssh")), *_OPTIONS, "--", self.destination, remote]
-        try:
-            done = subprocess.run(command, input=stdin, capture_output=True, check=False)
-        except FileNotFoundError as err:
-            raise RemoteError(f"{command[0]} is not installed here; install OpenSSH's client") from err
+        with stdin.open("rb") if isinstance(stdin, Path) else io.BytesIO(stdin) as stream:
+            given: dict[str, Any] = {"stdin": stream} if isinstance(stdin, Path) else {"input": stream.read()}
+            try:
+                done = subprocess.run(command, **given, capture_output=True, check=False)
+            except FileNotFoundError as err:
+                raise RemoteError(f"{command[0]} is not installed here; install OpenSSH's client") from err
         said = done.stderr.decode(errors="replace")
         if done.returncode == _SSH_FAILED:
             raise self._unreached(said, _last(said))

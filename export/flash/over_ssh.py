@@ -6,82 +6,34 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from device.console import printable
 from device.errors import EdgegraftError, RemoteError, UsageError
 from device.releases.refusals import HostKeyRefused, NoSpace, ReadOnly, Refusal
 from device.service import unit_name
 from device.ssh import Answer, Connection
-from export.flash.board_places import HOME, RUNTIMES
+from export.flash.board_places import HOME
+from export.flash.board_scripts import (
+    EDGEGRAFT,
+    MAKE_RUNTIME,
+    NOT_STORED,
+    NOT_WHOLE,
+    PREPARE,
+    REMEMBER,
+    STORE,
+    USE_RUNTIME,
+)
+from export.flash.board_state import BoardState, parse_state
 from export.flash.inventory import Board
-from export.flash.parcels import Parcels
+from export.flash.parcels import Parcel, Parcels
 from export.flash.probe import BoardInfo, probe
 
-_HOME = HOME
-_RUNTIMES = RUNTIMES
-_NEVER = "never"
-_NOT_STORED = 98
-_PREPARE = f"""\
-mkdir -p {_HOME}/wheels && chmod 700 {_HOME} && cd {_HOME}/wheels || exit 98
-test -e {_RUNTIMES}/"$1"/.complete && echo complete
-sha256sum -- *.whl 2>/dev/null; true
-"""
-# What came before the connection broke is kept; how much of it there is, is said first.
-_HAVE = f"""\
-cd {_HOME} || exit 98
-if [ "$(sha256sum <"$1" 2>/dev/null)" = "$2  -" ]; then echo whole; else stat -c %s "$1.part" 2>/dev/null || echo 0; fi
-"""
-_APPEND = f"""\
-cd {_HOME} && cat >>"$1.part" || exit 98
-[ "$(sha256sum <"$1.part")" = "$2  -" ] || {{ rm -f "$1.part"; exit 97; }}
-sync "$1.part" && mv "$1.part" "$1"
-"""
-# A connection costs more than all that it does here.
-_ASKED = f"""\
-cd {_HOME} || exit 98
-[ "$2" = signed ] || rm -f bundle.egb.sig
-cat "$1" 2>/dev/null && exit
-[ -e "/etc/systemd/system/$3.service" ] && echo '{{}}' || echo {_NEVER}
-"""
-# Beside the one at work, and the name is switched to it when it is whole: cut off, the old one goes on.
-_RUNTIME = f"""\
-set -e
-place={_RUNTIMES}/$1
-if [ ! -e "$place/.complete" ]; then
-    rm -rf "$place"
-    mkdir -p {_RUNTIMES}
-    "$2" -m venv --without-pip "$place"
-    set -- "$1" {_HOME}/wheels/pip-*.whl
-    "$place/bin/python" "$2/pip" install --no-index --find-links {_HOME}/wheels --no-cache-dir --quiet \\
-        --disable-pip-version-check --root-user-action ignore 'edgegraft[board]'
-    sync && touch "$place/.complete" && sync
-    echo made
-fi
-mkdir -p /usr/local/bin && cd /usr/local/bin
-echo "was $(readlink edgegraft || true)"
-ln -sfn "$place/bin/edgegraft" edgegraft.new && mv -T edgegraft.new edgegraft
-"""
-# The whole service is on the disk before it counts as installed. For root only: a camera's address may hold a secret.
-_REMEMBER = f"""\
-umask 077 && sync && cd {_HOME} && cat >"$1.new" && sync "$1.new" && mv "$1.new" "$1" && sync -f .
-"""
-# Kept: the one at work, the one before, and whatever a unit of ours names; another service may be older.
-_SWEEP = f"""\
-cd {_RUNTIMES} || exit 0
-for each in *; do
-    [ -d "$each" ] && [ "$each" != "$1" ] && [ "$each" != "$2" ] || continue
-    grep -rqsF "{_RUNTIMES}/$each/" /etc/systemd/system/edgegraft* || rm -rf "./$each"
-done
-"""
-# Arguments come on standard input: a process list shows none of them.
-_PROGRAM = "import json, sys; from device.cli import main; sys.exit(main(json.load(sys.stdin)))"
-_WAS = re.compile(rf"^was {_RUNTIMES}/([0-9a-f]{{16}})/", re.MULTILINE)
-_EDGEGRAFT = f'exec {_RUNTIMES}/"$1"/bin/python -c "{_PROGRAM}"'
+_BUNDLE, _SIGNATURE, _ROOT, _RULES = "bundle.egb", "bundle.egb.sig", "root.json", "rules.toml"
+# A part that a power cut has spoilt is found by the hash of the whole, and then there is none.
+_TRIES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +103,7 @@ def flash_board(
         return Flashed(board.destination, info.model, config.release, message=message)
     flasher = _Flasher(connection, info, config, board, parcels, say)
     try:
-        runtime = flasher.runtime()
-        flasher.enroll(runtime)
-        changed = flasher.install(runtime)
-        flasher.sweep(runtime)
+        changed = flasher.flash()
     except EdgegraftError as err:
         return Flashed(board.destination, info.model, config.release, exit_code=err.exit_code, message=str(err))
     verb = "is at work" if changed else "unchanged"
@@ -186,85 +135,96 @@ class _Flasher:
         self._parcels = parcels
         self._say = say
         self._root = "sudo" if info.root == "sudo" else ""
-        self._before = ""
+        self._mark = f"asked-{board.unit}"
 
-    def runtime(self) -> str:
-        """Make it where it is not there; its key."""
+    def flash(self) -> bool:
+        """Everything; whether the board changed anything."""
         wheels = self._parcels.wheels(self._info, self._say)
-        prepared = self._run(_PREPARE, wheels.key)
-        self._require_stored(prepared, "what is sent")
-        there = prepared.output
-        if "complete" not in there.split():
-            missing = [path for path in wheels.paths if f"{self._parcels.digest(path)}  {path.name}" not in there]
-            self._say(f"{self._connection.destination}: sending {len(missing)} wheels")
-            for path in missing:
-                self._send(path, f"wheels/{path.name}")
+        files = self._files()
+        there = self._prepared(wheels.key)
+        if there.asked is None and not self._board.service:
+            raise UsageError(f"{self._connection.destination}: the first time it needs --camera, e.g. --camera 0")
+        for left in reversed(range(_TRIES)):
+            sent = (
+                [] if there.complete else [self._parcels.parcel(path, f"wheels/{path.name}") for path in wheels.paths]
+            )
+            if self._send([*sent, *files], there, last=not left):
+                break
+            there = self._prepared(wheels.key)
+        if not there.complete:
             self._say(f"{self._connection.destination}: making the runtime")
-        done = self._run(_RUNTIME, wheels.key, self._info.program)
-        if done.code:
-            raise RemoteError(f"{self._connection.destination}: the runtime cannot be made there: {done.last}")
-        found = _WAS.search(done.output)
-        self._before = found[1] if found else ""
-        return wheels.key
-
-    def sweep(self, runtime: str) -> None:
-        """Remove runtimes that nothing needs, where there was another one before."""
-        if self._before != runtime:
-            self._run(_SWEEP, runtime, self._before)
-
-    def enroll(self, runtime: str) -> None:
-        """Have the board believe the root, where one is given."""
+            self._stored(self._run(MAKE_RUNTIME, wheels.key, self._info.program), "the runtime", "cannot be made there")
         if self._config.trust is not None:
-            self._send(self._config.trust, "root.json")
-            self._edgegraft(runtime, ["trust", "enroll", f"{_HOME}/root.json", *self._named(), "--json"])
+            self._edgegraft(wheels.key, ["trust", "enroll", f"{HOME}/{_ROOT}", *self._named(), "--json"])
+        changed = self._install(wheels.key, there.asked)
+        if there.runtime != wheels.key:
+            self._run(USE_RUNTIME, wheels.key, there.runtime)
+        return changed
 
-    def install(self, runtime: str) -> bool:
+    def _files(self) -> list[Parcel]:
+        signature = self._config.bundle.with_name(f"{self._config.bundle.name}.sig")
+        wanted = {
+            _BUNDLE: self._config.bundle,
+            _SIGNATURE: signature if signature.exists() else None,
+            _ROOT: self._config.trust,
+            _RULES: self._board.rules,
+        }
+        return [self._parcels.parcel(path, name) for name, path in wanted.items() if path is not None]
+
+    def _prepared(self, runtime: str) -> BoardState:
+        signed = "signed" if any(each.name == _SIGNATURE for each in self._files()) else "unsigned"
+        done = self._run(PREPARE, runtime, self._mark, unit_name(self._board.unit or None), signed)
+        self._require_stored(done, "what is sent")
+        return parse_state(done.output)
+
+    def _send(self, files: Sequence[Parcel], there: BoardState, last: bool) -> bool:
+        """What the board lacks, in one go; False where it did not arrive whole, and another try may help."""
+        missing = [each for each in files if there.hashes.get(each.name) != each.sha256]
+        if not missing:
+            return True
+        rests = [(each.path, min(there.parts.get(each.part, 0), each.path.stat().st_size)) for each in missing]
+        wheels = sum(each.name.startswith("wheels/") for each in missing)
+        if wheels:
+            self._say(f"{self._connection.destination}: sending {wheels} wheels")
+        arguments = [
+            word
+            for each, (path, start) in zip(missing, rests, strict=True)
+            for word in (each.name, each.part, each.sha256, str(path.stat().st_size - start))
+        ]
+        done = self._run(STORE, *arguments, stdin=self._parcels.joined(rests))
+        if done.code == NOT_WHOLE and not last:
+            return False
+        what = missing[0].path.name if len(missing) == 1 else f"{len(missing)} files"
+        self._stored(done, what, "did not arrive whole")
+        return True
+
+    def _install(self, runtime: str, before: dict[str, Any] | None) -> bool:
         """The board's own installer; whether it changed anything."""
         config, board = self._config, self._board
-        self._send(config.bundle, "bundle.egb")
-        signature = config.bundle.with_name(f"{config.bundle.name}.sig")
-        if signature.exists():
-            self._send(signature, "bundle.egb.sig")
-        mark = f"asked-{board.unit}"
-        before = self._asked(mark, "signed" if signature.exists() else "unsigned")
         options = ["--allow-unsigned"] if config.allow_unsigned else []
-        options += [f"--watch={config.watch_s:g}", *self._named(), f"{_HOME}/bundle.egb", "--json"]
-        service = list(board.service)
-        if board.rules is not None:
-            self._send(board.rules, "rules.toml")
-            service.append(f"--rules={_HOME}/rules.toml")
+        options += [f"--watch={config.watch_s:g}", *self._named(), f"{HOME}/{_BUNDLE}", "--json"]
+        service = [*board.service, *([f"--rules={HOME}/{_RULES}"] if board.rules is not None else [])]
         rules = self._parcels.digest(board.rules) if board.rules is not None else ""
-        asked = {"runtime": runtime, "service": service, "rules": rules}
-        if not service:
-            if before is None:
-                raise UsageError(f"{self._connection.destination}: the first time it needs --camera, e.g. --camera 0")
-            # As it is there; a new runtime is put to work with it.
-            asked = {**before, "runtime": runtime}
+        # Where nothing is asked it is as it was; a new runtime is put to work with it.
+        asked = (
+            {"runtime": runtime, "service": service, "rules": rules}
+            if service
+            else {**(before or {}), "runtime": runtime}
+        )
         # The same again must not even restart the service.
         if asked.get("service") and before != asked:
             self._say(f"{self._connection.destination}: installing the service")
             self._edgegraft(runtime, ["service", "install", *asked["service"], *options])
-            self._run(_REMEMBER, mark, stdin=json.dumps(asked).encode())
+            self._run(REMEMBER, self._mark, stdin=json.dumps(asked).encode())
             return True
         self._say(f"{self._connection.destination}: installing")
         return bool(self._edgegraft(runtime, ["install", *options])["changed"])
-
-    def _asked(self, mark: str, signed: str) -> dict[str, Any] | None:
-        """With what the service was installed, empty where nobody remembers; None where there is none."""
-        text = self._run(_ASKED, mark, signed, unit_name(self._board.unit or None)).output.strip()
-        if text == _NEVER:
-            return None
-        try:
-            asked: dict[str, Any] = json.loads(text)
-        except ValueError:
-            return {}
-        return asked if isinstance(asked, dict) else {}
 
     def _named(self) -> list[str]:
         return [f"--name={self._board.unit}"] if self._board.unit else []
 
     def _edgegraft(self, runtime: str, arguments: list[str]) -> dict[str, Any]:
-        done = self._run(_EDGEGRAFT, runtime, stdin=json.dumps(arguments).encode())
+        done = self._run(EDGEGRAFT, runtime, stdin=json.dumps(arguments).encode())
         if done.code:
             words = done.last.partition(": ")[2] or done.last
             raise _Failed(f"{self._connection.destination}: {words}", done.code)
@@ -274,28 +234,18 @@ class _Flasher:
             raise RemoteError(f"{self._connection.destination}: its answer cannot be read ({done.last})") from err
         return answer
 
-    def _send(self, path: Path, name: str) -> None:
-        """Whole, or the rest of it; the hash of the whole decides."""
-        digest = self._parcels.digest(path)
-        have = self._run(_HAVE, name, digest).output.strip()
-        if have == "whole":
-            return
-        with path.open("rb") as stream:
-            stream.seek(min(int(have) if have.isdigit() else 0, path.stat().st_size))
-            rest = stream.read()
-        done = self._run(_APPEND, name, digest, stdin=rest)
-        self._require_stored(done, path.name)
+    def _stored(self, done: Answer, what: str, failure: str) -> None:
+        self._require_stored(done, what)
         if done.code:
-            raise RemoteError(
-                f"{self._connection.destination}: {path.name} did not arrive whole ({printable(done.last)}); try again"
-            )
+            raise RemoteError(f"{self._connection.destination}: {what} {failure} ({done.last}); try again")
 
     def _require_stored(self, done: Answer, what: str) -> None:
         """Raises NoSpace or ReadOnly where a script could not write, as the board's own installer would."""
-        if done.code != _NOT_STORED:
+        words = done.last.lower()
+        if done.code != NOT_STORED and not (done.code and "no space left" in words):
             return
-        kind = ReadOnly if "read-only" in done.last.lower() else NoSpace
+        kind = ReadOnly if "read-only" in words else NoSpace
         raise kind(f"{self._connection.destination}: {what} could not be stored ({done.last}); what ran there runs on")
 
-    def _run(self, script: str, *arguments: str, stdin: bytes = b"") -> Answer:
+    def _run(self, script: str, *arguments: str, stdin: bytes | Path = b"") -> Answer:
         return self._connection.run(script, *arguments, stdin=stdin, root=self._root)

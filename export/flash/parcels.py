@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -28,6 +29,26 @@ class Wheels:
     key: str
 
 
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A file for a board.
+
+    Attributes:
+        path: here.
+        name: there, under ``board_places.HOME``.
+        sha256: in hexadecimal.
+    """
+
+    path: Path
+    name: str
+    sha256: str
+
+    @property
+    def part(self) -> str:
+        """What has come of it is kept under this name; another file's part is never taken for its own."""
+        return f"{self.name}.{self.sha256[:16]}.part"
+
+
 class Parcels:
     """May be asked by several boards at once."""
 
@@ -36,6 +57,7 @@ class Parcels:
         self._lock = threading.Lock()
         self._wheels: dict[tuple[object, ...], Wheels] = {}
         self._digests: dict[Path, str] = {}
+        self._joined: dict[tuple[tuple[Path, int], ...], Path] = {}
 
     def wheels(self, info: BoardInfo, say: Callable[[str], None]) -> Wheels:
         """Those that fit the board.
@@ -59,6 +81,27 @@ class Parcels:
         if path not in self._digests:
             self._digests[path] = sha256(path.read_bytes()).hexdigest()
         return self._digests[path]
+
+    def parcel(self, path: Path, name: str) -> Parcel:
+        """A file as it is to be called there."""
+        return Parcel(path, name, self.digest(path))
+
+    def joined(self, rests: Sequence[tuple[Path, int]]) -> Path:
+        """A file with one rest after the other, each from its byte on; it lasts as long as this does.
+
+        Boards that lack the same get the same.
+        """
+        key = tuple(rests)
+        with self._lock:
+            if key not in self._joined:
+                target = Path(self._scratch.name) / f"joined-{len(self._joined)}"
+                with target.open("wb") as sink:
+                    for path, start in key:
+                        with path.open("rb") as source:
+                            source.seek(start)
+                            shutil.copyfileobj(source, sink)
+                self._joined[key] = target
+            return self._joined[key]
 
     def __enter__(self) -> Parcels:
         return self

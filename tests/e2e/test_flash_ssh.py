@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -16,8 +17,8 @@ import cv2
 import pytest
 
 from device.ssh import Connection
+from export.flash.board_places import HOME
 from export.flash.collect import _remove
-from export.flash.over_ssh import _HOME
 from tests.bundles import plain_picture
 from tests.releases import version_of
 from tests.signatures import SECRETS, make_keys, sign
@@ -72,7 +73,7 @@ def test_a_board_from_nothing_to_the_third_version(board: Board, colour_bundle: 
         sign(bundles[version], keys)
     dry = board.flash(bundles["1.0.0"], *options, "--dry-run")
     assert dry.returncode == 0, dry.stderr
-    assert board.manager.run(["ls", _HOME]).returncode != 0
+    assert board.manager.run(["ls", HOME]).returncode != 0
     before, old = Path("/opt/edgegraft-runtimes/0123456789abcdef"), Path("/opt/edgegraft-runtimes/fedcba9876543210")
     board.manager.run(["mkdir", "-p", before, old])
     board.manager.run(["ln", "-s", before / "bin/edgegraft", "/usr/local/bin/edgegraft"])
@@ -91,7 +92,8 @@ def test_a_board_from_nothing_to_the_third_version(board: Board, colour_bundle: 
     data = bundles["2.0.0"].read_bytes()
     half = tmp_path / "half"
     half.write_bytes(data[: len(data) // 2])
-    board.manager.run(["cp", half, f"{_HOME}/bundle.egb.part"])
+    part = f"{HOME}/bundle.egb.{hashlib.sha256(data).hexdigest()[:16]}.part"
+    board.manager.run(["cp", half, part])
     second = board.flash(bundles["2.0.0"], "--ssh", "board", "--watch", "16", "--json")
     assert second.returncode == 0, second.stderr
     assert status(board)["current"]["version"] == "2.0.0"
