@@ -13,6 +13,7 @@ from pathlib import Path
 
 import device
 from device.errors import DeviceError
+from device.releases import durable
 from device.service_needs import Machine, Options
 from device.service_unit import Unit, fallback_text, unit_text
 
@@ -47,6 +48,11 @@ class Places:
     def fallback(self) -> str:
         """The unit that goes back to the release before."""
         return f"{self.unit}-fallback"
+
+    @property
+    def fallback_file(self) -> Path:
+        """Its file."""
+        return self.unit_file.with_name(f"{self.fallback}.service")
 
     @property
     def releases(self) -> Path:
@@ -124,22 +130,28 @@ def plan(places: Places, asked: Mapping[str, object], machine: Machine, systemd:
     return Unit(places.unit, arguments, needs, places.system, program, places.fallback, before, outside, systemd)
 
 
-def install(unit: Unit, places: Places) -> None:
-    """Write secrets and unit; what is there of an earlier one is replaced file by file, atomically.
+def write(unit: Unit, places: Places) -> None:
+    """Write secrets and unit; what is there of an earlier one is replaced file by file, durably.
 
     Raises:
-        DeviceError: something cannot be written, for want of rights for one.
+        OSError: something cannot be written.
     """
     text = unit_text(unit)
-    try:
-        for name, secret in unit.needs.private.items():
-            _write(places.secrets / name, secret.encode(), 0o600, 0o700)
-        _write(_fallback_file(places), fallback_text(unit, _fallback_command(places)).encode(), 0o644, 0o755)
-        _write(places.unit_file, text.encode(), 0o644, 0o755)
-    except PermissionError as err:
-        raise DeviceError(f"{err.filename}: {err.strerror}; run it with sudo, or install with --user") from err
-    except OSError as err:
-        raise DeviceError(f"{err.filename}: {err.strerror}") from err
+    for name, secret in unit.needs.private.items():
+        durable.make_folder(places.secrets, 0o700)
+        durable.write_file(places.secrets / name, secret.encode(), 0o600)
+    durable.make_folder(places.unit_file.parent)
+    durable.write_file(places.unit_file, text.encode())
+
+
+def write_fallback(places: Places) -> None:
+    """Write the unit that goes back to the release before, by this edgegraft.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    durable.make_folder(places.fallback_file.parent)
+    durable.write_file(places.fallback_file, fallback_text(places.unit, _fallback_command(places)).encode())
 
 
 def uninstall(places: Places) -> bool:
@@ -151,7 +163,7 @@ def uninstall(places: Places) -> bool:
     there = places.unit_file.exists()
     try:
         places.unit_file.unlink(missing_ok=True)
-        _fallback_file(places).unlink(missing_ok=True)
+        places.fallback_file.unlink(missing_ok=True)
         for folder in (places.releases, places.secrets):
             if folder.is_dir():
                 shutil.rmtree(folder)
@@ -165,10 +177,6 @@ def program_command() -> list[str]:
     beside = Path(sys.executable).with_name("edgegraft")
     found = str(beside) if beside.is_file() else shutil.which("edgegraft")
     return [os.path.abspath(found)] if found else [sys.executable, "-m", "device.cli"]  # noqa: PTH100 - a link stays one
-
-
-def _fallback_file(places: Places) -> Path:
-    return places.unit_file.with_name(f"{places.fallback}.service")
 
 
 def _fallback_command(places: Places) -> list[str]:
@@ -201,23 +209,3 @@ def _texts(asked: Mapping[str, object], name: str) -> Sequence[str]:
     value = asked.get(name) or ()
     assert isinstance(value, Sequence)
     return [str(each) for each in value]
-
-
-def _write(path: Path, data: bytes, mode: int, folder_mode: int) -> None:
-    _make(path.parent, folder_mode)
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.unlink(missing_ok=True)
-    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fchmod(handle, mode)
-        os.fsync(handle)
-    fresh.replace(path)
-
-
-def _make(folder: Path, mode: int) -> None:
-    if not folder.is_dir():
-        _make(folder.parent, 0o755)
-        folder.mkdir(mode=mode)
-        folder.chmod(mode)  # whatever the umask of whoever installs

@@ -21,6 +21,7 @@ _STATUS_KEYS = (
     "NRestarts",
     "UnitFileState",
     "WatchdogTimestampMonotonic",
+    "InvocationID",
     "Job",
 )
 
@@ -29,7 +30,8 @@ class ServiceStatus(msgspec.Struct, frozen=True):
     """What systemd says of a service: its words for states.
 
     ``text`` is what the service last said itself; ``fed_at`` when it last fed its watchdog, in microseconds since the
-    machine started, 0 before; ``pending``: it is about to be started or stopped.
+    machine started, 0 before; ``invocation`` is another after every start; ``pending``: it is about to be started or
+    stopped.
     """
 
     unit: str
@@ -41,6 +43,7 @@ class ServiceStatus(msgspec.Struct, frozen=True):
     restarts: int = 0
     enabled: bool = False
     fed_at: int = 0
+    invocation: str = ""
     pending: bool = False
 
 
@@ -127,6 +130,7 @@ class Manager:
             restarts=int(values.get("NRestarts") or 0),
             enabled=values.get("UnitFileState") == "enabled",
             fed_at=int(values.get("WatchdogTimestampMonotonic") or 0),
+            invocation=values.get("InvocationID", ""),
             pending=values.get("Job", "") not in ("", "0"),
         )
 

@@ -61,13 +61,13 @@ def unit_text(unit: Unit) -> str:
     return "\n".join(lines)
 
 
-def fallback_text(unit: Unit, command: Sequence[str]) -> str:
-    """The unit that goes back to the release before, once a service has crashed too often."""
+def fallback_text(name: str, command: Sequence[str]) -> str:
+    """The unit that goes back to the release before, once the service of this name has crashed too often."""
     program, *arguments = command
     lines = [
         "# Written by 'edgegraft service install'; install again instead of editing.",
         "[Unit]",
-        f"Description=edgegraft goes back to the release before ({unit.name})",
+        f"Description=edgegraft goes back to the release before ({name})",
         "",
         "[Service]",
         "Type=oneshot",

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from device.bundle import open_bundle, write_bundle
-from device.releases.base import FakeService, HealthWindow, Verdict
+from device.releases.base import FakeService, HealthWindow, Service, Verdict
 from device.releases.installer import Installer
 from device.releases.store import Store
 from device.releases.trial import FakeTrial
@@ -28,7 +28,7 @@ def version_of(bundle: Path, version: str, out: Path, **changes: object) -> Path
 
 
 def installer(
-    root: Path, *verdicts: Verdict, verifier: Verifier | None = None, service: FakeService | None = None
+    root: Path, *verdicts: Verdict, verifier: Verifier | None = None, service: Service | None = None
 ) -> Installer:
     """One whose trial is quick and whose service is told what becomes of it."""
     return Installer(Store(root), service or FakeService(verdicts), verifier or AllowUnsigned(), FakeTrial())

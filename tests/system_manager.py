@@ -111,6 +111,13 @@ class SystemManager:
             assert time.monotonic() < deadline, f"{unit}: {shown.get('ActiveState')}; {self.log.read_text()[-3000:]}"
             time.sleep(0.2)
 
+    def wait(self, command: Sequence[str | Path], limit_s: float) -> None:
+        """Wait until a program ends well beside it."""
+        deadline = time.monotonic() + limit_s
+        while self.run(command).returncode:
+            assert time.monotonic() < deadline, f"{command}; {self.log.read_text()[-3000:]}"
+            time.sleep(0.2)
+
     def close(self) -> None:
         """End it with all that it has started."""
         self._outer.kill()

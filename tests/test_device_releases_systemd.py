@@ -17,6 +17,8 @@ from tests.system_manager import SystemManager, start_system_manager
 
 PROGRAM = Path(sys.executable).with_name("edgegraft")
 STORE = Path("/var/lib/edgegraft-releases/edgegraft")
+BEFORE = STORE / "service_before.json"
+UNIT = Path("/etc/systemd/system/edgegraft.service")
 VARIANT = "tflite-static-int8"
 WATCH = ("--allow-unsigned", "--watch", "16")
 
@@ -75,6 +77,62 @@ def test_33_a_confirmed_release_that_crashes_in_a_loop_is_left(manager: SystemMa
     back = manager.run([PROGRAM, "rollback"])
     assert back.returncode == 22, back.stderr
     assert manager.run([PROGRAM, "service", "uninstall"]).returncode == 0
+
+
+def test_a_service_that_does_not_work_as_it_is_asked_runs_as_before(
+    manager: SystemManager, colour_bundle: Path, tmp_path: Path
+) -> None:
+    bundles = {v: version_of(colour_bundle, v, tmp_path / f"{v}.egb") for v in ("1.0.0", "2.0.0")}
+    install, options = [PROGRAM, "service", "install"], ("--camera", "scene:", *WATCH)
+    first = manager.run([*install, bundles["1.0.0"], *options])
+    assert first.returncode == 0, first.stderr
+    before = units(manager)
+    # The release at work, and then a new one: neither has this variant.
+    for version, more in (("1.0.0", ""), ("2.0.0", "colours-1.0.0 is at work again")):
+        wrong = manager.run([*install, bundles[version], *options, "--variant", "nonesuch"])
+        assert wrong.returncode == 21, wrong.stderr
+        assert more in wrong.stderr
+        assert units(manager) == before
+        assert manager.until("edgegraft.service", 60, ActiveState="active", StatusText="ok")
+        assert status(manager)["current"]["version"] == "1.0.0"
+    assert manager.run(["test", "-e", BEFORE]).returncode == 1
+    other = manager.run([*install, bundles["1.0.0"], *options, "--variant", VARIANT])
+    assert other.returncode == 0, other.stderr
+    assert units(manager) != before
+    assert manager.run(["test", "-e", BEFORE]).returncode == 1
+
+
+@pytest.mark.parametrize("starts", [True, False])
+def test_killed_in_between_the_next_start_is_as_before(
+    manager: SystemManager, colour_bundle: Path, tmp_path: Path, starts: bool
+) -> None:
+    """As after a power cut; where the new edgegraft does not even start, the old one's way back leads there."""
+    before = units(manager)
+    new = version_of(colour_bundle, "3.0.0", tmp_path / "3.0.0.egb")
+    installer = manager.begin([PROGRAM, "service", "install", new, "--camera", "scene:?fps=3", "--allow-unsigned"])
+    manager.wait(["sh", "-c", f"test -e {BEFORE} && grep -q fps=3 /etc/systemd/system/edgegraft.service"], 60)
+    manager.run(["pkill", "-KILL", "-f", "3.0.0.egb"])
+    installer.communicate()
+    assert units(manager) != before
+    if not starts:
+        manager.run(["sed", "-i", r's,^\(ExecStart[a-zA-Z]*=[-+]*\)"[^"]*",\1"/bin/false",', UNIT])
+        manager.run(["mkdir", "-p", f"{UNIT}.d"])
+        manager.run(["sh", "-c", f"printf '[Service]\\nRestartSec=100ms\\n' > {UNIT}.d/impatient.conf"])
+        manager.run(["systemctl", "daemon-reload"])
+        assert units(manager).count('"/bin/false"') == 2
+    manager.run(["systemctl", "restart", "--no-block", "edgegraft.service"])
+    manager.wait(["sh", "-c", f"! test -e {BEFORE}"], 120)
+    manager.until("edgegraft.service", 120, ActiveState="active", StatusText="ok")
+    assert units(manager) == before
+    assert status(manager)["current"]["version"] == "1.0.0"
+    command = manager.show("edgegraft.service")["ExecStart"]
+    assert "fps=3" not in command
+    assert "/bin/false" not in command
+
+
+def units(manager: SystemManager) -> str:
+    """The service's own and the one that goes back."""
+    return manager.run(["sh", "-c", f"cat {UNIT} {UNIT.with_name('edgegraft-fallback.service')}"]).stdout
 
 
 def status(manager: SystemManager) -> dict[str, Any]:

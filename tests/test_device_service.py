@@ -17,7 +17,7 @@ from system_manager import SystemManager, start_system_manager
 from device.commands.run import add_run_options
 from device.commands.service import configure
 from device.errors import DeviceError
-from device.service import Places, install, plan, uninstall, unit_name
+from device.service import Places, plan, uninstall, unit_name, write
 from device.service_needs import Machine, Network
 from device.service_unit import Unit, unit_text
 
@@ -148,7 +148,7 @@ def test_no_secret_stands_in_the_unit(tmp_path: Path) -> None:
     arguments += ["--web", "0.0.0.0:1", "--web-token", f"file:{tmp_path}/token"]
     places = Places(unit_name("secrets"), root=tmp_path / "root")
     unit = planned(*arguments, places=places)
-    install(unit, places)
+    write(unit, places)
     text = places.unit_file.read_text()
     assert "hunter2" not in text
     loaded = {line.partition("=")[2].partition(":")[0] for line in text.splitlines() if line.startswith("LoadCred")}
@@ -163,8 +163,8 @@ def test_no_secret_stands_in_the_unit(tmp_path: Path) -> None:
 
 def test_installing_again_replaces_the_unit_and_uninstalling_removes_the_releases(tmp_path: Path) -> None:
     places = Places(unit_name(None), root=tmp_path)
-    install(planned("--camera", "0", places=places), places)
-    install(planned("--camera", "1", places=places), places)
+    write(planned("--camera", "0", places=places), places)
+    write(planned("--camera", "1", places=places), places)
     assert "--camera=1" in places.unit_file.read_text()
     (places.releases / "releases").mkdir(parents=True)
     assert uninstall(places)

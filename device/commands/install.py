@@ -55,8 +55,7 @@ def asked_for(args: argparse.Namespace) -> Asked:
 def run(args: argparse.Namespace) -> int:
     """See ``device.cli.Command``."""
     from device.console import emit_json, say
-    from device.releases.local import installer_for
-    from device.releases.systemd import service_for
+    from device.releases.local import installer_for, service_for
     from device.service import Places, unit_name
 
     places = Places(unit_name(args.name), not args.user)

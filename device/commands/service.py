@@ -55,8 +55,8 @@ def _install(args: argparse.Namespace, places: Places) -> int:
 
     from device.console import emit_json, say
     from device.releases.local import installer_for
-    from device.releases.systemd import SystemdService
-    from device.service import install, plan
+    from device.releases.renewal import RenewedService, settle
+    from device.service import plan
     from device.service_manager import Manager
     from device.service_needs import Machine
     from device.service_unit import unit_text
@@ -71,12 +71,13 @@ def _install(args: argparse.Namespace, places: Places) -> int:
             print(text, end="")
         return 0
     manager.require()
-    install(unit, places)
-    manager.enable(unit.name)
-    service = SystemdService(places, manager)
-    done = installer_for(places, service, args.allow_unsigned, say).install(asked_for(args))
+    asked, service = asked_for(args), RenewedService(places, manager, unit)
+    installer = installer_for(places, service, args.allow_unsigned, say)
+    settle(places, manager)
+    done = installer.install(asked)
     if not done.changed:
-        service.restart()  # its options may be new
+        service.renew(done.release, asked.window)  # its options may be new
+    service.confirm()
     if args.json:
         emit_json({"unit": unit.name, "path": str(places.unit_file), "bundle": str(places.releases / "current")})
     else:

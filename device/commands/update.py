@@ -87,8 +87,8 @@ def _update(args: argparse.Namespace, places: Places) -> int:
 def _installer(args: argparse.Namespace, places: Places) -> Installer:
     from device.channel.installing import BoardInstaller
     from device.console import say
+    from device.releases.local import service_for
     from device.releases.store import Store
-    from device.releases.systemd import service_for
 
     return BoardInstaller(Store(places.releases), service_for(places), args.again, say)
 

@@ -89,11 +89,11 @@ class _Sealed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     content: msgspec.Raw
 
 
-def save(path: Path, record: Contract) -> None:
+def save(path: Path, record: Contract, mode: int = 0o644) -> None:
     """Write a record, durably."""
     content = msgspec.json.encode(record)
     sealed = _Sealed(hashlib.sha256(content).hexdigest(), msgspec.Raw(content))
-    write_file(path, msgspec.json.encode(sealed))
+    write_file(path, msgspec.json.encode(sealed), mode)
 
 
 def load(path: Path, kind: type[_Record]) -> _Record | None:

@@ -63,6 +63,11 @@ class Store:
         return self.root / "journal.json"
 
     @property
+    def service_before_file(self) -> Path:
+        """There while a service is replaced; for root only, it may hold secrets."""
+        return self.root / "service_before.json"
+
+    @property
     def bad_file(self) -> Path:
         """What did not work here."""
         return self.root / "bad.json"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-from device.errors import DeviceError
 from device.releases.base import HealthWindow, Verdict
 from device.service import Places
 from device.service_manager import Manager, ServiceStatus
@@ -27,30 +26,34 @@ class SystemdService:
     def __init__(self, places: Places, manager: Manager) -> None:
         self._places = places
         self._manager = manager
+        self._left = ""
 
     def restart(self) -> None:
+        self._left = self._status().invocation
         self._manager.restart(self._places.unit)
 
     def stop(self) -> None:
         self._manager.halt(self._places.unit)
 
     def watch(self, release: str, window: HealthWindow) -> Verdict:
-        first = self._status()
+        first = status = self._status()
         deadline = time.monotonic() + window.start_limit_s
-        status = first
-        while status.active != "active":
+        # A busy board takes its time to end the one before, which is active until then.
+        while status.active != "active" or status.invocation == self._left:
             if (trouble := _trouble(status, first)) or time.monotonic() > deadline:
                 return Verdict(False, trouble or f"it was not ready within {window.start_limit_s:.0f} s")
             time.sleep(_LOOK_EVERY_S)
             status = self._status()
-        fed_at = status.fed_at
+        ready = status
         end = time.monotonic() + window.length_s
         while time.monotonic() < end:
             time.sleep(_LOOK_EVERY_S)
             status = self._status()
-            if trouble := _trouble(status, first):
+            if trouble := _trouble(status, ready):
                 return Verdict(False, trouble)
-        if window.length_s and status.fed_at == fed_at:
+            if status.invocation != ready.invocation:
+                return Verdict(False, _started_again(status))
+        if window.length_s and status.fed_at == ready.fed_at:
             return Verdict(False, f"no fresh answer within {window.length_s:.0f} s")
         return Verdict(True, status.text)
 
@@ -60,23 +63,13 @@ class SystemdService:
 
 def _trouble(status: ServiceStatus, first: ServiceStatus) -> str:
     if status.restarts > first.restarts:
-        return f"it ended and was started again ({status.result or 'no reason given'})"
+        return _started_again(status)
     # Between the old one's end and the new one's start of a restart it is inactive, too.
     if status.active in ("failed", "inactive") and not status.pending:
         return f"it ended ({status.result or status.detail})"
     return ""
 
 
-def service_for(places: Places) -> SystemdService:
-    """The service of these places.
-
-    Raises:
-        DeviceError: none is installed, or systemd does not manage this machine.
-    """
-    if not places.unit_file.exists():
-        raise DeviceError(
-            f"{places.unit} is not installed here; edgegraft service install B.egb --camera 0 does that first"
-        )
-    manager = Manager(places.system)
-    manager.require()
-    return SystemdService(places, manager)
+def _started_again(status: ServiceStatus) -> str:
+    why = "its log says why" if status.result in ("", "success") else status.result
+    return f"it ended and was started again ({why})"

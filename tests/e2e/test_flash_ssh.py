@@ -25,6 +25,7 @@ from tests.signatures import SECRETS, make_keys, sign
 from tests.ssh_server import SshServer, start_ssh_server
 from tests.system_manager import SystemManager, start_system_manager
 
+OLD = "fedcba9876543210"
 PROGRAM = Path(sys.executable).with_name("edgegraft")
 
 pytestmark = pytest.mark.long
@@ -106,6 +107,46 @@ def test_a_board_from_nothing_to_the_third_version(board: Board, colour_bundle: 
     assert SECRETS.online not in first.stderr + second.stderr
 
 
+def test_a_new_runtime_that_does_not_work_leaves_the_old_one_at_work(
+    board: Board, colour_bundle: Path, tmp_path: Path
+) -> None:
+    bundle = version_of(colour_bundle, "8.0.0", tmp_path / "8.0.0.egb")
+    good = board.flash(bundle, "--ssh", "board", "--allow-unsigned", "--watch", "0")
+    assert good.returncode == 0, good.stderr
+    # What is there becomes the older one; the one that the workstation has cannot classify.
+    shell = f"""
+        set -e
+        new=$(basename $(dirname $(dirname $(readlink /usr/local/bin/edgegraft))))
+        cd /opt/edgegraft-runtimes && cp -a $new {OLD}
+        sed -i "s/$new/{OLD}/g" {OLD}/bin/edgegraft {OLD}/pyvenv.cfg /etc/systemd/system/edgegraft*.service
+        sed -i "s/$new/{OLD}/g" {HOME}/asked-
+        ln -sfn /opt/edgegraft-runtimes/{OLD}/bin/edgegraft /usr/local/bin/edgegraft
+        systemctl daemon-reload && systemctl restart edgegraft
+        cd $new/lib/python3*/site-packages/device/commands && mv run.py run.txt
+        sed 's/^def run(.*/&\\n    raise SystemExit("broken")/' run.txt >run.py
+    """
+    done = board.manager.run(["sh", "-c", shell])
+    assert done.returncode == 0, done.stderr
+    bundle = version_of(colour_bundle, "8.1.0", tmp_path / "8.1.0.egb")
+    bad = board.flash(bundle, "--ssh", "board", "--allow-unsigned", "--watch", "16")
+    assert bad.returncode == 21, bad.stdout + bad.stderr
+    assert "colours-8.0.0 is at work again" in bad.stdout
+    board.manager.until("edgegraft.service", 60, ActiveState="active", StatusText="ok")
+    assert OLD in board.manager.show("edgegraft.service")["ExecStart"]
+    assert OLD in board.manager.run(["readlink", "/usr/local/bin/edgegraft"]).stdout
+    assert status(board)["current"]["version"] == "8.0.0"
+    # And with nothing but a new runtime: it is watched as a new release is.
+    only = board.flash(tmp_path / "8.0.0.egb", "--ssh", "board", "--allow-unsigned", "--watch", "16")
+    assert only.returncode == 21, only.stdout + only.stderr
+    assert "runs as it did before" in only.stdout
+    board.manager.until("edgegraft.service", 60, ActiveState="active", StatusText="ok")
+    mended = "cd /opt/edgegraft-runtimes/[!f]*/lib/python3*/site-packages/device/commands && mv run.txt run.py"
+    assert board.manager.run(["sh", "-c", mended]).returncode == 0
+    again = board.flash(tmp_path / "8.0.0.egb", "--ssh", "board", "--allow-unsigned", "--watch", "16")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert OLD not in board.manager.run(["readlink", "/usr/local/bin/edgegraft"]).stdout
+
+
 def test_37_one_board_down_does_not_hold_up_the_others(board: Board, colour_bundle: Path, tmp_path: Path) -> None:
     bundle = version_of(colour_bundle, "9.0.0", tmp_path / "9.0.0.egb")
     done = board.flash(bundle, "--ssh", "nobody@127.0.0.1", "--ssh", "board", "--allow-unsigned", "--watch", "0")
@@ -136,7 +177,7 @@ def test_status_roll_back_and_photos_from_afar(board: Board, tmp_path: Path) -> 
     assert [path.read_bytes() for path in found] == [(tmp_path / "a.jpg").read_bytes()]
     back = board.type("rollback", "--ssh", "board")
     assert back.returncode == 0, back.stderr
-    assert "colours 2.0.0 is at work again" in back.stderr
+    assert "colours 8.0.0 is at work again" in back.stderr
     assert board.type("rollback", "--ssh", "board").returncode == 22
 
 
