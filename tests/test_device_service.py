@@ -288,9 +288,9 @@ def test_it_runs_in_its_sandbox_says_ready_and_is_started_again_when_it_hangs(
     assert manager.run(["sh", "-c", "wc -l < /var/lib/edgegraft/edgegraft/answers.jsonl"]).stdout.strip() != "0"
     status = service(manager, "status", "--json")
     assert status.returncode == 0, status.stderr
-    assert json.loads(status.stdout) | {"restarts": 0, "fed_at": 0} == {
+    assert json.loads(status.stdout) | {"restarts": 0, "fed_at": 0, "invocation": ""} == {
         "unit": "edgegraft", "installed": True, "active": "active", "detail": "running", "result": "success",
-        "text": "ok", "restarts": 0, "enabled": True, "fed_at": 0, "pending": False,
+        "text": "ok", "restarts": 0, "enabled": True, "fed_at": 0, "invocation": "", "pending": False,
     }  # fmt: skip
     # Everything in it stands still, as in an endless loop inside a driver.
     manager.run(["kill", "-STOP", process])
