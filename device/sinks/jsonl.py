@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from collections.abc import Callable
@@ -16,9 +15,8 @@ import msgspec
 from device.errors import SinkError
 from device.prediction import Prediction
 from device.sinks.base import Result, SinkGone, Want
+from device.sinks.ring import PASSING
 from device.status import Status
-
-_PASSING = (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
 class JsonLinesSink:
@@ -82,7 +80,7 @@ def open_jsonl(uri: str) -> JsonLinesSink:
     try:
         return JsonLinesSink(open_stream(), target)
     except OSError as err:
-        if err.errno in _PASSING:
+        if err.errno in PASSING:
             return JsonLinesSink(None, target, open_stream)
         raise SinkError(f"{target}: {err.strerror}; name a file in a folder that exists and can be written") from err
 

@@ -19,6 +19,8 @@ _SCAN_EVERY_S = 60.0
 # A video's encoder does not tell that the disk is full: it must not come to that.
 _SPARE_BYTES = 4_000_000
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+# A disk that fails so now is no reason not to classify: it is tried again at every write.
+PASSING = (*_DISK_FULL, errno.EROFS, errno.EIO)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,8 @@ class Ring:
 
     An entry is there when the file with the last suffix is: files are written in the order of the suffixes and
     removed in the opposite one, so that a power cut leaves no entry half there. Which files are ours is told by
-    their whole name; any other, and everything in sub-folders, is never removed.
+    their whole name; any other, and everything in sub-folders, is never removed. A disk that is full or read-only at
+    the start is looked at again when there is something to write.
 
     Args:
         folder: made when it is missing.
@@ -49,7 +52,7 @@ class Ring:
         limits: of size and number; also held when files were there before.
 
     Raises:
-        SinkError: the folder cannot be made or written.
+        SinkError: the folder cannot be made or written, for another reason.
     """
 
     def __init__(self, folder: Path, kinds: Sequence[str], suffixes: Sequence[str], limits: Limits) -> None:
@@ -62,15 +65,12 @@ class Ring:
         self._partial = re.compile(rf"\.{stem}(?:{endings})?\.part(?:{endings})?")
         self._entries: deque[_Entry] = deque()
         self._bytes = 0
+        self._opened = False
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            if not os.access(folder, os.W_OK | os.X_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-            self._clear_leftovers()
-            self._scan()
-            self._make_room(0, 0)
+            self._open()
         except OSError as err:
-            raise SinkError(f"{folder}: {err.strerror}; name a folder that can be written") from err
+            if err.errno not in PASSING:
+                raise SinkError(f"{folder}: {err.strerror}; name a folder that can be written") from err
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -94,6 +94,7 @@ class Ring:
         size = sum(map(len, files))
         self._check_size(size)
         try:
+            self._open()
             self._make_room(size, 1)
             while not self._written(stem, files):
                 self._remove_oldest()
@@ -109,6 +110,7 @@ class Ring:
         """
         self._check_size(size_bytes)
         try:
+            self._open()
             self._make_room(size_bytes, 1)
             while self._free_bytes() < _SPARE_BYTES:
                 if not self._entries:
@@ -144,6 +146,20 @@ class Ring:
     def failure(self, err: OSError) -> SinkError:
         """What to tell of an error."""
         return SinkError(f"{self.folder}: {err.strerror or err}; free some space, or name another folder")
+
+    def _open(self) -> None:
+        """Make the folder and count what is in it, once."""
+        if self._opened:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(self.folder, os.W_OK | os.X_OK):
+            read_only = os.statvfs(self.folder).f_flag & os.ST_RDONLY
+            code = errno.EROFS if read_only else errno.EACCES
+            raise OSError(code, os.strerror(code))
+        self._clear_leftovers()
+        self._scan()
+        self._make_room(0, 0)
+        self._opened = True
 
     def _check_size(self, size_bytes: int) -> None:
         if size_bytes > self._limits.most_bytes:

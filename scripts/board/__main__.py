@@ -29,8 +29,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="virtual_board", description="a board in a file: flash it, cut its power, ..."
     )
-    parser.add_argument("--short", action="store_true", help="first boot, one switch, one roll-back, two power cuts")
-    parser.add_argument("--cuts", type=int, metavar="N", help="power cuts (24; 2 with --short)")
+    parser.add_argument("--short", action="store_true", help="first boot, one switch, the roll-backs, two power cuts")
+    parser.add_argument("--cuts", type=int, metavar="N", help="power cuts (20; 2 with --short)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments at which the power goes (0)")
     parser.add_argument("--again", action="store_true", help="make the image anew")
     parser.add_argument(
@@ -55,7 +55,7 @@ def main() -> int:
 
 def prove(folder: Path, args: argparse.Namespace, happened: list[Event]) -> bool:
     """Everything; whether all of it went well."""
-    cuts = args.cuts if args.cuts is not None else 2 if args.short else 24
+    cuts = args.cuts if args.cuts is not None else 2 if args.short else 20
     workstation = Workstation(folder, say)
     begin = time.monotonic()
     image = debian_image(say, args.again)
@@ -76,6 +76,7 @@ def prove(folder: Path, args: argparse.Namespace, happened: list[Event]) -> bool
         events.first_boot(story)
         events.switch(story)
         events.roll_back(story)
+        events.by_hand(story)
         events.power_cuts(story, cuts, random.Random(args.seed))
         if not args.short:
             events.full_disk(story)

@@ -70,7 +70,16 @@ class Story:
 
 def flash_card(workstation: Workstation, disk: Path) -> float:
     """The card, as a person prepares it; the seconds it took."""
-    options = ["--camera", "0", "--sink", "jsonl:answers.jsonl", "--trust", "keys/1.root.json"]
+    options = [
+        "--camera",
+        "0",
+        "--sink",
+        "jsonl:answers.jsonl",
+        "--sink",
+        "snapshots:kept",
+        "--trust",
+        "keys/1.root.json",
+    ]
     person = ["--hostname", HOST, "--user-name", USER, "--ssh-key", "login.pub"]
     return workstation.must("flash", "signs.egb", "--image", disk, *options, *person).seconds
 
@@ -99,7 +108,7 @@ def first_boot(story: Story) -> None:
 
 def switch(story: Story, version: str = "2.0.0") -> None:
     """A new version over SSH, and once more the same."""
-    story.workstation.next_version(version)
+    story.workstation.export_version(version)
     slow = story.board.slowness()
     with story.event(f"flash over SSH: {version}") as words:
         begin = story.board.clock()
@@ -145,6 +154,23 @@ def roll_back(story: Story, version: str = "3.0.0") -> None:
             raise BoardError(f"exit code {done.code}, expected 20: {done.output}{done.said}")
         story.board.working(story.version)
         words.append("refused, exit code 20")
+
+
+def by_hand(story: Story, before: str = "1.0.0") -> None:
+    """The release before is put back to work, and what the board has kept comes back to be labelled."""
+    with story.event("rolled back by hand") as words:
+        done = story.workstation.must("rollback", "--ssh", HOST)
+        state = story.board.working(before)
+        if story.version not in state.bad:
+            raise BoardError(f"{story.version} would be taken again: {state}")
+        story.version = before
+        words.append(done.last.partition(": ")[2])
+    with story.event("its photos come back") as words:
+        (found,) = story.workstation.must("collect", "--ssh", HOST, "--out", "photos/_inbox", "--json").json()["boards"]
+        photos = list((story.workstation.folder / "photos/_inbox").rglob("*.jpg"))
+        if not photos or found["fetched"] != len(photos):
+            raise BoardError(f"{len(photos)} photos are in _inbox, and it says {found}")
+        words.append(f"{len(photos)} in photos/_inbox")
 
 
 def power_cuts(story: Story, count: int, chance: random.Random) -> None:

@@ -46,6 +46,10 @@ class Typed:
         return found
 
 
+# Drawn signs and two minutes of training: int8 may cost more than with photos.
+_EXPORT = ("--target", "pi4", "--max-drop", "15", "--max-class-drop", "60")
+
+
 class Workstation:
     """A folder with photos, keys, bundles and an SSH configuration of its own.
 
@@ -107,14 +111,16 @@ class Workstation:
         """Photos to a signed first version."""
         draw_dataset(self.folder / "photos", 24, seed=5)
         self.must("train", "photos", "--out", "run", "--budget", "fast", "--no-flip", "--size", str(size))
-        self.must(
-            "export", "run", "--out", "signs.egb", "--target", "pi4", "--max-drop", "15", "--max-class-drop", "60"
-        )
+        self.must("export", "run", "--out", "signs.egb", *_EXPORT)
         self.must("keys", "sign", "signs.egb", "--keys", "keys")
 
     def bundle(self, version: str) -> Path:
         """The file of a version."""
         return self.folder / ("signs.egb" if version == "1.0.0" else f"signs-{version}.egb")
+
+    def export_version(self, version: str) -> None:
+        """A version as a person makes one, signed in the same go."""
+        self.must("export", "run", "--out", self.bundle(version), *_EXPORT, "--version", version, "--sign", "keys")
 
     def next_version(self, version: str) -> Path:
         """The same classifier under another version, signed."""

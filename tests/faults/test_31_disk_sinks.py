@@ -112,6 +112,47 @@ def test_a_full_disk_is_survived_and_nothing_half_is_left(script: str, tmp_path:
     assert "No space left on device; free some space, or name" in line
 
 
+# A worn card is read-only from the boot on; the folder may be there from before, or not.
+_READ_ONLY = """
+import subprocess
+from device.prediction import Event
+from device.sinks.{kind} import open_{kind}
+place = folder / "{place}"
+{before}
+subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+sink = open_{kind}(f"{kind}:{{place}}?{options}")
+
+def feed(start):
+    errors = []
+    for index in range(start, start + 30):
+        try:
+            sink.write(result(prediction(index, NOON + index / 10, event=Event.CHANGED if index % 30 == 5 else None)))
+        except SinkError as err:
+            errors.append(str(err))
+    return errors
+
+print(feed(0)[0])
+subprocess.run(["mount", "-o", "remount,rw", folder], check=True)
+assert feed(30) == []
+sink.close()
+assert len(list(place.iterdir())) == {files}, list(place.iterdir())
+"""
+
+
+@pytest.mark.parametrize("before", ["", "place.mkdir()"], ids=["no folder yet", "folder"])
+@pytest.mark.parametrize(
+    ("kind", "options", "files"), [("snapshots", "sample=0&uncertain=0", 2), ("clips", "before=1&after=1", 1)]
+)
+def test_28_a_read_only_disk_does_not_stop_the_start(
+    kind: str, options: str, files: int, before: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    script = _READ_ONLY.format(kind=kind, options=options, files=files, before=before, place="kept")
+    (line,) = _run_on_small_disk(_FILL + script, folder, "16m")
+    assert line == f"{folder / 'kept'}: Read-only file system; free some space, or name another folder"
+
+
 def _run_on_small_disk(script: str, folder: Path, size: str) -> list[str]:
     if shutil.which("unshare") is None:
         pytest.skip("needs 'unshare' (Debian package util-linux) to make a small file system")
