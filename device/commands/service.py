@@ -55,6 +55,7 @@ def _install(args: argparse.Namespace, places: Places) -> int:
 
     from device.console import emit_json, say
     from device.releases.local import installer_for
+    from device.releases.refusals import Unhealthy
     from device.releases.renewal import RenewedService, settle
     from device.service import plan
     from device.service_manager import Manager
@@ -74,7 +75,11 @@ def _install(args: argparse.Namespace, places: Places) -> int:
     asked, service = asked_for(args), RenewedService(places, manager, unit)
     installer = installer_for(places, service, args.allow_unsigned, say)
     settle(places, manager)
-    done = installer.install(asked)
+    try:
+        done = installer.install(asked)
+    except Unhealthy:
+        service.acquit()
+        raise
     if not done.changed:
         service.renew(done.release, asked.window)  # its options may be new
     service.confirm()

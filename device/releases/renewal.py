@@ -20,9 +20,10 @@ from device.releases.recover import recover
 from device.releases.refusals import Busy, NoWayBack, Unhealthy
 from device.releases.store import Store
 from device.releases.systemd import SystemdService
+from device.releases.transaction import forget_bad
 from device.service import Places
 from device.service_manager import Manager
-from device.service_unit import Unit
+from device.service_unit import Unit, unit_text
 
 
 class ServiceBefore(Contract, frozen=True):
@@ -55,6 +56,7 @@ class RenewedService(SystemdService):
         self._store = Store(places.releases)
         self._unit = unit
         self._begun = False
+        self._suspect = ""
 
     def restart(self) -> None:
         if not self._begun:
@@ -98,6 +100,15 @@ class RenewedService(SystemdService):
             service.write_fallback(self._places)
         self._manager.reload()
 
+    def acquit(self) -> None:
+        """A bundle that failed together with a new unit may come again: nobody knows which of the two it was.
+
+        Raises:
+            Refusal: that cannot be written.
+        """
+        with self._store.locked(), durable.refusing(str(self._store.root)):
+            forget_bad(self._store, self._suspect)
+
     def _replace(self) -> None:
         before = _files(self._places)
         if before is None:
@@ -105,6 +116,9 @@ class RenewedService(SystemdService):
         else:
             journal, current = self._store.journal(), self._store.current()
             to = journal.to if journal else current.folder.name if current else ""
+            came = self._store.release(journal.to) if journal else None
+            if came is not None and before.unit != unit_text(self._unit).encode():
+                self._suspect = came.record.sha256
             record = msgspec.structs.replace(before, to=to, switched=journal is not None)
             save(self._store.service_before_file, record, 0o600)
         service.write(self._unit, self._places)
