@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from device.errors import UsageError
-from export.flash.inventory import EXAMPLE, Board, InventoryError, load_inventory
+from device.inventory import EXAMPLE, Board, InventoryError, load_inventory
 from export.flash.waves import Policy, Share, parse_share, parse_waves
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from device.commands.over_ssh import add_ssh_option
+from device.commands.over_ssh import add_ssh_options
 
 SUMMARY = "put the release before the current one back to work"
 
@@ -14,12 +14,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", metavar="NAME", help="of the service, where a board has several")
     parser.add_argument("--user", action="store_true", help="this user's own service")
     parser.add_argument("--reason", default="rolled back by hand", metavar="TEXT", help="to be told by 'status'")
-    add_ssh_option(parser)
+    add_ssh_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """See ``device.cli.Command``."""
-    if args.ssh:
+    if args.ssh or args.inventory:
         return _of_boards(args)
     from device.console import emit_json, say
     from device.releases.local import installer_for, service_for

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from device.commands.over_ssh import add_ssh_option
+from device.commands.over_ssh import add_ssh_options
 
 SUMMARY = "the release at work here, who signed it, how it is, and what did not work"
 
@@ -13,12 +13,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """See ``device.cli.Command``."""
     parser.add_argument("--name", metavar="NAME", help="of the service, where a board has several")
     parser.add_argument("--user", action="store_true", help="this user's own service")
-    add_ssh_option(parser)
+    add_ssh_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """See ``device.cli.Command``."""
-    if args.ssh:
+    if args.ssh or args.inventory:
         return _of_boards(args)
     from device.console import emit_json
     from device.releases.report import board_report, sentences

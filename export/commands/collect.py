@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from device.commands.over_ssh import add_ssh_options
+
+if TYPE_CHECKING:
+    from device.inventory import Board
 
 SUMMARY = "fetch the photos that a board kept, for labelling and the next training"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """See ``device.cli.Command``."""
-    parser.add_argument("--ssh", action="append", required=True, metavar="USER@HOST", help="may be repeated")
+    add_ssh_options(parser)
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DATA/_inbox", help="a folder per board is made in it"
     )
@@ -20,20 +26,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """See ``device.cli.Command``."""
+    from device.commands.over_ssh import at_each, chosen_boards
     from device.console import emit_json, say
-    from device.errors import EdgegraftError
+    from device.errors import EdgegraftError, UsageError
     from device.releases.refusals import BoardsFailed
-    from export.flash.collect import collect
+    from export.flash.collect import Collected, collect
 
-    done, failed = [], []
-    for board in args.ssh:
-        try:
-            done.append(collect(board, args.out, args.name, say, args.remove))
-        except EdgegraftError as err:
-            if len(args.ssh) == 1:
-                raise
-            say(str(err))
-            failed.append(board)
+    if not args.ssh and not args.inventory:
+        raise UsageError("from which board? --ssh USER@HOST, or --inventory boards.toml")
+
+    def fetch(board: Board) -> Collected:
+        return collect(board.destination, args.out, board.unit or None, say, args.remove)
+
+    done: list[Collected] = []
+    failed: list[str] = []
+    boards = chosen_boards(args)
+    for board, found in at_each(boards, fetch):
+        if isinstance(found, EdgegraftError):
+            say(str(found))
+            failed.append(board.destination)
+        else:
+            done.append(found)
     if args.json:
         emit_json({"boards": done})
     else:
@@ -42,5 +55,5 @@ def run(args: argparse.Namespace) -> int:
             removed = f", {one.removed} removed on the board" if args.remove else ""
             print(f"{one.board}: {one.fetched} new in {one.folder}, {one.there} were there{removed}{left_out}")
     if failed:
-        raise BoardsFailed(f"{len(failed)} of {len(args.ssh)} boards failed: {', '.join(failed)}")
+        raise BoardsFailed(f"{len(failed)} of {len(boards)} boards failed: {', '.join(failed)}")
     return 0

@@ -10,7 +10,7 @@ from device.commands.run import add_run_options
 from export.flash.first_boot.options import add_card_options
 
 if TYPE_CHECKING:
-    from export.flash.inventory import Board
+    from device.inventory import Board
     from export.flash.waves import Policy
 
 SUMMARY = "put a bundle on boards: over SSH, or onto a card before the first boot"
@@ -97,8 +97,8 @@ def _over_ssh(args: argparse.Namespace) -> int:
 
 
 def _boards(args: argparse.Namespace) -> list[Board]:
+    from device.inventory import board_of, load_inventory
     from export.flash.first_boot.options import run_options
-    from export.flash.inventory import board_of, load_inventory
 
     common = run_options(args)
     boards = [board_of(destination, common) for destination in args.ssh]

@@ -20,8 +20,8 @@ from typing import IO, Any
 import msgspec
 
 from device.console import printable
+from device.inventory import Board
 from export.errors import ExportError
-from export.flash.inventory import Board
 from export.flash.over_ssh import Flashed, SshConfig
 
 _MODULE = "export.flash.engine_child"

@@ -25,9 +25,9 @@ from pyinfra.api.operations import run_ops  # noqa: E402
 from pyinfra.api.state import State  # noqa: E402
 from pyinfra.operations import python  # noqa: E402
 
+from device.inventory import Board  # noqa: E402
 from export.flash.connector import PREFIX  # noqa: E402
 from export.flash.engine import Finished, Said, Task, Wave, WaveDone, decode, encode  # noqa: E402
-from export.flash.inventory import Board  # noqa: E402
 from export.flash.over_ssh import Flashed, flash_board  # noqa: E402
 from export.flash.parcels import Parcels  # noqa: E402
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from device.errors import EdgegraftError, RemoteError, UsageError
+from device.inventory import Board
 from device.releases.refusals import HostKeyRefused, NoSpace, ReadOnly, Refusal
 from device.service import unit_name
 from device.ssh import Answer, Connection
@@ -27,7 +28,6 @@ from export.flash.board_scripts import (
     USE_RUNTIME,
 )
 from export.flash.board_state import BoardState, parse_state
-from export.flash.inventory import Board
 from export.flash.parcels import Parcel, Parcels
 from export.flash.probe import BoardInfo, probe
 

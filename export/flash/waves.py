@@ -10,9 +10,9 @@ from itertools import pairwise
 
 from device.bundle import open_bundle
 from device.errors import UsageError
+from device.inventory import Board, require_distinct
 from device.releases.refusals import Unsigned
 from export.flash.engine import Engine, Task
-from export.flash.inventory import Board, require_distinct
 from export.flash.over_ssh import Flashed, SshConfig
 
 # Each wave costs the time of one board, and up to here a tenth would be a second or a third canary.

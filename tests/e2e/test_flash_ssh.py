@@ -182,6 +182,21 @@ def test_status_roll_back_and_photos_from_afar(board: Board, tmp_path: Path) -> 
     assert board.type("rollback", "--ssh", "board").returncode == 22
 
 
+def test_an_inventory_serves_the_other_commands_too(board: Board, tmp_path: Path) -> None:
+    boards = tmp_path / "boards.toml"
+    boards.write_text('[group.all]\nboards = ["board", "nobody@127.0.0.1"]\n[board.other]\nname = "gate"\n')
+    told = board.type("status", "--inventory", boards, "--json")
+    assert told.returncode == 23, told.stderr
+    assert json.loads(told.stdout)["boards"]["board"]["current"]["name"] == "colours"
+    assert "nobody@127.0.0.1: not reached over SSH" in told.stderr
+    assert "2 of 3 boards are not well" in told.stderr
+    done = board.type("collect", "--inventory", boards, "--out", tmp_path / "_inbox", "--json")
+    assert done.returncode == 23, done.stderr
+    assert [one["board"] for one in json.loads(done.stdout)["boards"]] == ["board"]
+    assert board.type("collect", "--out", tmp_path / "_inbox").returncode == 2
+    assert board.type("status", "--ssh", "board", "--inventory", boards).returncode == 2
+
+
 def test_photos_that_are_here_are_removed_there(board: Board, tmp_path: Path) -> None:
     place = Path("/var/lib/edgegraft/edgegraft/kept 2")
     inbox = tmp_path / "_inbox" / "board" / "kept 2"

@@ -11,10 +11,9 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from device.errors import EdgegraftError, UsageError
+from device.errors import DeviceError, EdgegraftError, UsageError
 from device.service import unit_name
 from device.ssh import Connection
-from export.errors import ExportError
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -22,7 +21,7 @@ else:
     import tomli as tomllib
 
 EXAMPLE = """\
-# Boards of edgegraft flash --inventory. An option of a board wins over its group's, that over the command line's.
+# Boards of --inventory. An option of a board wins over its group's, that over the command line's.
 
 [group.greenhouse]
 boards = ["pi@bench-1", "pi@bench-2"]
@@ -45,7 +44,7 @@ _Text = Annotated[str, Meta(min_length=1, max_length=4096)]
 _Texts = _Text | list[_Text]
 
 
-class InventoryError(ExportError):
+class InventoryError(DeviceError):
     """An inventory that cannot be read, or holds what is not understood; names the file and the place in it."""
 
 
