@@ -14,6 +14,7 @@ from pathlib import Path
 from board.board import Board, host_keys
 from board.machine import BoardError, Machine
 from board.workstation import HOST, USER, Workstation
+from device.releases.recover import Recovered
 
 # Long enough for some answers of a processor that is emulated.
 WATCH_S = 16
@@ -197,6 +198,8 @@ def power_cuts(story: Story, count: int, chance: random.Random) -> None:
             story.machine.switch_on()
             story.board.reachable()
             state = story.board.working(story.version, new)
+            if Recovered.UNDONE.value in story.machine.console():
+                words.append("a switch was under way, and was undone")
             words.append(f"{state.version} is at work")
             story.version = state.version
     new = f"2.1.{count}"
