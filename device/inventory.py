@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +13,7 @@ from msgspec import Meta
 from device.errors import DeviceError, EdgegraftError, UsageError
 from device.service import unit_name
 from device.ssh import Connection
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from device.toml_file import read_toml
 
 EXAMPLE = """\
 # Boards of --inventory. An option of a board wins over its group's, that over the command line's.
@@ -118,6 +113,11 @@ def load_inventory(path: Path, common: Mapping[str, Any]) -> list[Board]:
     return [_board(path, destination, {**common, **options}) for destination, options in told.items()]
 
 
+def all_boards(destinations: Iterable[str], inventory: Path | None, common: Mapping[str, Any]) -> list[Board]:
+    """Those that are named and those of an inventory, where there is one; see ``board_of`` and ``load_inventory``."""
+    return [board_of(each, common) for each in destinations] + (load_inventory(inventory, common) if inventory else [])
+
+
 def board_of(destination: str, options: Mapping[str, Any]) -> Board:
     """A board by its options, named as in an inventory; ``rules`` is a path.
 
@@ -170,27 +170,8 @@ def _given(options: _Options, folder: Path) -> dict[str, Any]:
     return given
 
 
-def _read(path: Path) -> str:
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(_LIMIT_BYTES + 1)
-    except OSError as err:
-        raise InventoryError(f"{path}: {err.strerror}; expected a TOML file of boards") from err
-    if len(data) > _LIMIT_BYTES:
-        raise InventoryError(f"{path}: more than {_LIMIT_BYTES} bytes; expected a TOML file of boards")
-    try:
-        return data.decode()
-    except UnicodeDecodeError as err:
-        raise InventoryError(f"{path}: not TOML: {err}") from err
-
-
 def _parse(path: Path) -> dict[str, dict[str, _Options]]:
-    text = _read(path)
-    try:
-        table: dict[str, Any] = tomllib.loads(text)
-    except (ValueError, RecursionError) as err:
-        # It names line and column.
-        raise InventoryError(f"{path}: not TOML: {err}") from err
+    text, table = read_toml(path, "boards", _LIMIT_BYTES, InventoryError)
     file: dict[str, dict[str, _Options]] = {name: {} for name in _KINDS}
     for kind, parts in table.items():
         if kind not in _KINDS or not isinstance(parts, dict):

@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-import io
 import os
 import shlex
 import subprocess
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,8 +78,10 @@ class Connection:
         inner = ["sh", "-c", f"echo {_MARK}\n{script}", "sh", *arguments]
         remote = shlex.join([*(["sudo", "-n"] if root == "sudo" else []), *inner])
         command = [*shlex.split(os.environ.get("EDGEGRAFT_SSH", "ssh")), *_OPTIONS, "--", self.destination, remote]
-        with stdin.open("rb") if isinstance(stdin, Path) else io.BytesIO(stdin) as stream:
-            given: dict[str, Any] = {"stdin": stream} if isinstance(stdin, Path) else {"input": stream.read()}
+        with ExitStack() as stack:
+            given: dict[str, Any] = {"input": stdin}
+            if isinstance(stdin, Path):
+                given = {"stdin": stack.enter_context(stdin.open("rb"))}
             try:
                 done = subprocess.run(command, **given, capture_output=True, check=False)
             except FileNotFoundError as err:

@@ -41,11 +41,9 @@ def chosen_boards(args: argparse.Namespace) -> list[Board]:
         UsageError: a destination that cannot be one, or one that is there twice.
         InventoryError: the file cannot be understood.
     """
-    from device.inventory import board_of, load_inventory, require_distinct
+    from device.inventory import all_boards, require_distinct
 
-    common = {"name": args.name}
-    boards = [board_of(destination, common) for destination in args.ssh]
-    boards += load_inventory(args.inventory, common) if args.inventory else []
+    boards = all_boards(args.ssh, args.inventory, {"name": args.name})
     require_distinct(boards)
     return boards
 

@@ -28,9 +28,7 @@ def run(args: argparse.Namespace) -> int:
     from device.service_manager import Manager
 
     places = Places(unit_name(args.name), not args.user)
-    manager = Manager(places.system)
-    manager.require()
-    if settle(places, manager):
+    if settle(places, Manager(places.system)):
         # It ran under options, or an edgegraft, that were never confirmed: without them the release may do well.
         say(f"{places.unit} runs as it did before its last installation, which was cut short")
         return 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import math
-import sys
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from pathlib import Path
@@ -15,11 +14,7 @@ from msgspec import Meta
 
 from device.contract import Fraction
 from device.errors import DeviceError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from device.toml_file import read_toml
 
 Seconds = Annotated[float, Meta(ge=0.0, le=86_400.0)]
 Window = Annotated[float, Meta(ge=0.001, le=600.0)]
@@ -138,7 +133,7 @@ def load_rules(path: Path, classes: tuple[str, ...]) -> Rules:
     Raises:
         RulesError: it cannot be read, or does not hold what is expected; names the file and the place in it.
     """
-    table = _read(path)
+    _, table = read_toml(path, "rules", _LIMIT_BYTES, RulesError)
     parts = table.get(_CLASS, {})
     if not isinstance(parts, dict):
         raise RulesError(f"{path}, {_CLASS}: {parts!r} came, expected tables such as [class.{classes[0]}]")
@@ -154,21 +149,6 @@ def load_rules(path: Path, classes: tuple[str, ...]) -> Rules:
     if set(rules.background) >= set(classes):
         raise RulesError(f"{path}, background: it lists every class, so nothing could ever settle; leave one out")
     return rules
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(_LIMIT_BYTES + 1)
-    except OSError as err:
-        raise RulesError(f"{path}: {err.strerror}; expected a TOML file of rules") from err
-    if len(data) > _LIMIT_BYTES:
-        raise RulesError(f"{path}: more than {_LIMIT_BYTES} bytes; expected a small TOML file of rules")
-    try:
-        table: dict[str, Any] = tomllib.loads(data.decode())
-    except (ValueError, RecursionError) as err:
-        raise RulesError(f"{path}: not TOML: {err}") from err
-    return table
 
 
 def _convert(path: Path, table: Mapping[str, Any], kind: type[_T], prefix: str) -> _T:

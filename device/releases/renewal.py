@@ -73,11 +73,12 @@ class RenewedService(SystemdService):
 
         Raises:
             Busy: another installation is at work.
+            NoSpace, ReadOnly: the disk takes no writes; the next start is as before.
             Unhealthy: it does not work so, and runs as before again.
             NoWayBack: and there was none before.
         """
         # Who starts without being locked out puts the unit before back.
-        with self._store.locked():
+        with self._store.locked(), durable.refusing(str(self._store.root)):
             self._renew(release, window)
 
     def _renew(self, release: str, window: HealthWindow) -> None:
@@ -110,19 +111,23 @@ class RenewedService(SystemdService):
             forget_bad(self._store, self._suspect)
 
     def _replace(self) -> None:
-        before = _files(self._places)
-        if before is None:
-            service.write_fallback(self._places)
+        if self._places.unit_file.exists():
+            self._keep()
         else:
-            journal, current = self._store.journal(), self._store.current()
-            to = journal.to if journal else current.folder.name if current else ""
-            came = self._store.release(journal.to) if journal else None
-            if came is not None and before.unit != unit_text(self._unit).encode():
-                self._suspect = came.record.sha256
-            record = msgspec.structs.replace(before, to=to, switched=journal is not None)
-            save(self._store.service_before_file, record, 0o600)
+            service.write_fallback(self._places)
         service.write(self._unit, self._places)
         self._manager.enable(self._unit.name)
+
+    def _keep(self) -> None:
+        """Write down what is there before it is replaced."""
+        unit = self._places.unit_file.read_bytes()
+        secrets = {path.name: path.read_bytes() for path in self._places.secrets.glob("*") if path.is_file()}
+        # The link leads to it already where a switch is under way.
+        current, switched = self._store.current(), self._store.journal() is not None
+        if current is not None and switched and unit != unit_text(self._unit).encode():
+            self._suspect = current.record.sha256
+        before = ServiceBefore(current.folder.name if current else "", switched, unit, secrets)
+        save(self._store.service_before_file, before, 0o600)
 
 
 def settle(places: Places, manager: Manager) -> bool:
@@ -160,29 +165,22 @@ def put_back(places: Places, manager: Manager) -> bool:
     if not store.service_before_file.exists():
         return False
     before = load(store.service_before_file, ServiceBefore)
-    old = before is not None and not _confirmed(store, before)
-    if before is not None and old:
+    old = before if before is not None and not _confirmed(store, before) else None
+    if old is not None:
         for path in places.secrets.glob("*"):
-            if path.name not in before.secrets:
+            if path.name not in old.secrets:
                 durable.remove(path)
-        for name, secret in before.secrets.items():
+        for name, secret in old.secrets.items():
             durable.write_file(places.secrets / name, secret, 0o600)
-        durable.write_file(places.unit_file, before.unit)
+        durable.write_file(places.unit_file, old.unit)
     else:
         service.write_fallback(places)
     manager.reload()
     durable.remove(store.service_before_file)
-    return old
+    return old is not None
 
 
 def _confirmed(store: Store, before: ServiceBefore) -> bool:
     current, journal = store.current(), store.journal()
     decided = journal is None or journal.step is Step.CONFIRMED
     return before.switched and decided and current is not None and current.folder.name == before.to
-
-
-def _files(places: Places) -> ServiceBefore | None:
-    if not places.unit_file.exists():
-        return None
-    secrets = {path.name: path.read_bytes() for path in places.secrets.glob("*") if path.is_file()}
-    return ServiceBefore(to="", switched=False, unit=places.unit_file.read_bytes(), secrets=secrets)

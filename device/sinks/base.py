@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -9,6 +10,9 @@ from typing import Protocol
 from device.cameras.base import Frame
 from device.prediction import Prediction
 from device.status import Status
+
+# A disk that fails so now is no reason not to classify: it is tried again at every write.
+PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

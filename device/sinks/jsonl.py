@@ -14,8 +14,7 @@ import msgspec
 
 from device.errors import SinkError
 from device.prediction import Prediction
-from device.sinks.base import Result, SinkGone, Want
-from device.sinks.ring import PASSING
+from device.sinks.base import PASSING, Result, SinkGone, Want
 from device.status import Status
 
 

@@ -13,14 +13,13 @@ from pathlib import Path
 
 from device.collection import time_name, write_whole
 from device.errors import SinkError
+from device.sinks.base import PASSING
 
 # Files that somebody took away are noticed so often.
 _SCAN_EVERY_S = 60.0
 # A video's encoder does not tell that the disk is full: it must not come to that.
 _SPARE_BYTES = 4_000_000
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-# A disk that fails so now is no reason not to classify: it is tried again at every write.
-PASSING = (*_DISK_FULL, errno.EROFS, errno.EIO)
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,12 +97,10 @@ def _over_ssh(args: argparse.Namespace) -> int:
 
 
 def _boards(args: argparse.Namespace) -> list[Board]:
-    from device.inventory import board_of, load_inventory
+    from device.inventory import all_boards
     from export.flash.first_boot.options import run_options
 
-    common = run_options(args)
-    boards = [board_of(destination, common) for destination in args.ssh]
-    return boards + (load_inventory(args.inventory, common) if args.inventory else [])
+    return all_boards(args.ssh, args.inventory, run_options(args))
 
 
 def _policy(args: argparse.Namespace) -> Policy:

@@ -32,8 +32,6 @@ from export.flash.parcels import Parcel, Parcels
 from export.flash.probe import BoardInfo, probe
 
 _BUNDLE, _SIGNATURE, _ROOT, _RULES = "bundle.egb", "bundle.egb.sig", "root.json", "rules.toml"
-# A part that a power cut has spoilt is found by the hash of the whole, and then there is none.
-_TRIES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,16 +139,14 @@ class _Flasher:
         """Everything; whether the board changed anything."""
         wheels = self._parcels.wheels(self._info, self._say)
         files = self._files()
-        there = self._prepared(wheels.key)
+        there = self._prepared(wheels.key, files)
         if there.asked is None and not self._board.service:
             raise UsageError(f"{self._connection.destination}: the first time it needs --camera, e.g. --camera 0")
-        for left in reversed(range(_TRIES)):
-            sent = (
-                [] if there.complete else [self._parcels.parcel(path, f"wheels/{path.name}") for path in wheels.paths]
-            )
-            if self._send([*sent, *files], there, last=not left):
-                break
-            there = self._prepared(wheels.key)
+        wanted = [] if there.complete else [self._parcels.parcel(path, f"wheels/{path.name}") for path in wheels.paths]
+        wanted += files
+        # A part that a power cut has spoilt is found by the hash of the whole, and then there is none.
+        if not self._send(wanted, there, last=False):
+            self._send(wanted, self._prepared(wheels.key, files), last=True)
         if not there.complete:
             self._say(f"{self._connection.destination}: making the runtime")
             self._stored(self._run(MAKE_RUNTIME, wheels.key, self._info.program), "the runtime", "cannot be made there")
@@ -158,7 +154,8 @@ class _Flasher:
             self._edgegraft(wheels.key, ["trust", "enroll", f"{HOME}/{_ROOT}", *self._named(), "--json"])
         changed = self._install(wheels.key, there.asked)
         if there.runtime != wheels.key:
-            self._run(USE_RUNTIME, wheels.key, there.runtime)
+            used = self._run(USE_RUNTIME, wheels.key, there.runtime)
+            self._stored(used, "the runtime", "is at work, but not under /usr/local/bin")
         return changed
 
     def _files(self) -> list[Parcel]:
@@ -171,8 +168,8 @@ class _Flasher:
         }
         return [self._parcels.parcel(path, name) for name, path in wanted.items() if path is not None]
 
-    def _prepared(self, runtime: str) -> BoardState:
-        signed = "signed" if any(each.name == _SIGNATURE for each in self._files()) else "unsigned"
+    def _prepared(self, runtime: str, files: Sequence[Parcel]) -> BoardState:
+        signed = "signed" if any(each.name == _SIGNATURE for each in files) else "unsigned"
         done = self._run(PREPARE, runtime, self._mark, unit_name(self._board.unit or None), signed)
         self._require_stored(done, "what is sent")
         return parse_state(done.output)
